@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every message that crosses the wire, as a frozen dataclass.
+
+The codec (`codec.py`) turns each into one msgpack header and, where a comment says so, one raw part of bytes.
+Only these types are ever built from what arrives. Numbers in `CameraSample` follow the project's conventions:
+OpenCV axes, pixels with centres at +0.5, scene units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROTOCOL: tuple[int, int] = (1, 0)  # (major, minor); a differing major is refused on both sides
+
+OptionValue = str | int | float | bool
+
+# Job states. An interrupted job (the worker or the server died) goes back to "queued" by itself.
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+FINISHED = frozenset({DONE, FAILED, CANCELLED})
+
+
+# ---- handshake and life signs
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of a client."""
+
+    client: str  # program and version, for the log
+    protocol: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Door:
+    """One estimator, rasterizer or generator, as it stands on the backend's machine."""
+
+    kind: str  # "depth" | "rasterizer" | "generator"
+    name: str
+    label: str  # for menus
+    licence: str
+    commercial_use: bool
+    available: bool
+    reason: str  # why not available; "" when it is
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Answer to `Hello` when the majors agree; otherwise the answer is `Failure` with code VERSION."""
+
+    server: str
+    protocol: tuple[int, int]
+    pid: int
+    doors: tuple[Door, ...]
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Life sign, either way."""
+
+
+@dataclass(frozen=True)
+class Pong:
+    """Answer to `Ping`."""
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Asks the backend to end. Running jobs stay in the journal and go on at the next start. Answer: `Pong`."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Answer to any request that could not be done."""
+
+    code: str
+    message: str
+    hint: str
+
+
+# ---- uploads: content-addressed, in chunks, resumable
+
+@dataclass(frozen=True)
+class Asset:
+    """A file the client brings in, known by what it contains. `name` is for messages only, never a path."""
+
+    sha256: str  # 64 hex digits
+    size: int  # bytes
+    name: str
+
+
+@dataclass(frozen=True)
+class AssetQuery:
+    """How much of this asset is on the backend? Answer: `AssetState`."""
+
+    asset: Asset
+
+
+@dataclass(frozen=True)
+class AssetChunk:
+    """Bytes of an asset from `offset` on. One raw part. Answer: `AssetState`."""
+
+    asset: Asset
+    offset: int
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """`received` bytes are here, from the start; the asset is whole when received == size (and its hash was checked)."""
+
+    sha256: str
+    received: int
+
+
+# ---- jobs
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Clip → depth → DW-mesh sequence."""
+
+    clip: tuple[Asset, ...]  # one movie, or the files of an image sequence in order
+    depth: tuple[Asset, ...] = ()  # depth of the same clip: one npz, or an EXR / 16-bit PNG sequence
+    depth_kind: str = "auto"  # "depth" | "disparity" | "auto" (by file type)
+    estimator: str = "auto"  # "auto": "file" where depth is given, else "draft"
+    first: int = 0  # first frame used, counted from 0
+    count: int = 0  # frames used; 0 = to the end
+    fps: tuple[int, int] | None = None  # for image sequences; a movie's own rate otherwise
+    focal: float | None = None  # pixels of the clip as it comes in; None = 500/512 of the longest side
+    max_side: int = 1280  # frames whose longest side is larger are scaled down to it
+
+
+@dataclass(frozen=True)
+class CameraSample:
+    """The shot camera at one frame, and the state of the source mesh it looks at."""
+
+    world_from_camera: tuple[float, ...]  # 16 numbers, row-major 4x4
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    source_frame: int  # index into the reconstruction's frames, from 0
+    source_focal: float  # the mesh's own focal length and principal point, pixels of the reconstruction
+    source_cx: float
+    source_cy: float
+    disparity_scale: float  # z' = 1 / (scale / z + shift)
+    disparity_shift: float
+
+
+@dataclass(frozen=True)
+class Render:
+    """Reconstruction + camera path → conditioning (colour, mask, coverage)."""
+
+    scene: str  # artifact id of a reconstruct job
+    width: int
+    height: int
+    fps: tuple[int, int]
+    cameras: tuple[CameraSample, ...]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Conditioning → the new shot, frame by frame."""
+
+    conditioning: str  # artifact id of a render job
+    generator: str = "preview"
+    seed: int = 0
+    options: tuple[tuple[str, OptionValue], ...] = ()
+
+
+@dataclass(frozen=True)
+class Submit:
+    """A job. `job_id` is made by the client, so that a re-sent request is the same job. Answer: `JobInfo`."""
+
+    job_id: str  # 32 hex digits
+    job: Reconstruct | Render | Generate
+
+
+@dataclass(frozen=True)
+class JobQuery:
+    """Answer: `JobInfo`. With `watch`, `JobInfo` and `FileReady` messages follow by themselves until it ends."""
+
+    job_id: str
+    watch: bool = True
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Answer: `JobInfo`; the work stops at the next step."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """Where a job stands."""
+
+    job_id: str
+    kind: str  # "reconstruct" | "render" | "generate"
+    state: str
+    phase: str  # what is being done now, for a person
+    done: int  # steps done of `total` in this phase
+    total: int
+    artifact: str  # id of what it makes; known from the start, files appear in it as they are finished
+    error: Failure | None = None
+
+
+# ---- artifacts: folders of finished files
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A finished file of an artifact. `name` is relative with "/" between folder and file: "frames/0001.png"."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FileReady:
+    """Pushed to watchers: one more file is finished."""
+
+    job_id: str
+    artifact: str
+    file: FileInfo
+
+
+@dataclass(frozen=True)
+class ListFiles:
+    """Answer: `FileList`: the files that are finished by now."""
+
+    artifact: str
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Answer to `ListFiles`."""
+
+    artifact: str
+    complete: bool  # True: nothing more will come
+    files: tuple[FileInfo, ...]
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Answer: `FileChunk` with at most `length` bytes from `offset`."""
+
+    artifact: str
+    name: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class FileChunk:
+    """Bytes of a file. One raw part."""
+
+    artifact: str
+    name: str
+    offset: int
+    size: int  # of the whole file
