@@ -21,6 +21,7 @@ FINISHED = frozenset({DONE, FAILED, CANCELLED})
 
 # ---- handshake and life signs
 
+
 @dataclass(frozen=True)
 class Hello:
     """First message of a client."""
@@ -78,6 +79,7 @@ class Failure:
 
 # ---- uploads: content-addressed, in chunks, resumable
 
+
 @dataclass(frozen=True)
 class Asset:
     """A file the client brings in, known by what it contains. `name` is for messages only, never a path."""
@@ -111,6 +113,7 @@ class AssetState:
 
 
 # ---- jobs
+
 
 @dataclass(frozen=True)
 class Reconstruct:
@@ -203,6 +206,7 @@ class JobInfo:
 
 
 # ---- artifacts: folders of finished files
+
 
 @dataclass(frozen=True)
 class FileInfo:
