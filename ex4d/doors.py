@@ -42,9 +42,7 @@ def choose(table: Mapping[str, D], name: str, what: str) -> D:
     """
     door = table.get(name)
     if door is None:
-        raise Ex4dError(
-            BAD_INPUT, f"There is no {what} called '{name}'.", f"Choose one of: {', '.join(table)}."
-        )
+        raise Ex4dError(BAD_INPUT, f"There is no {what} called '{name}'.", f"Choose one of: {', '.join(table)}.")
     works, reason = door.available()
     if not works:
         raise Ex4dError(UNAVAILABLE, f"The {what} '{name}' does not work here: {reason}")

@@ -106,7 +106,7 @@ class AssetChunk:
 
 @dataclass(frozen=True)
 class AssetState:
-    """`received` bytes are here, from the start; the asset is whole when received == size (and its hash was checked)."""
+    """`received` bytes are here, from the start; whole (and its hash checked) when received == size."""
 
     sha256: str
     received: int
