@@ -86,17 +86,14 @@ def prepare(environments: tuple[Environment, ...]) -> None:
 def _python_311() -> str:
     if sys.version_info[:2] == BPY_PYTHON:
         return sys.executable
+    this = f"This is Python {sys.version_info[0]}.{sys.version_info[1]}"
     found = shutil.which("python3.11")
-    if (
-        found
-        and subprocess.run([found, "-c", "import venv, ensurepip"], capture_output=True, check=False).returncode == 0
-    ):
-        print(f"This is Python {sys.version_info[0]}.{sys.version_info[1]}; using {found} for the environments.")
+    if found and _runs([found, "-c", "import venv, ensurepip"]):
+        print(f"{this}; using {found} for the environments.")
         return found
     raise SetupError(
-        f"This is Python {sys.version_info[0]}.{sys.version_info[1]}, and Blender 4.5's Python module needs 3.11. "
-        "Install Python 3.11 (python.org, your package manager, or `uv python install 3.11`) and run "
-        "`python3.11 scripts/" + Path(sys.argv[0]).name + "`."
+        f"{this}, and Blender 4.5's Python module needs 3.11. Install Python 3.11 (python.org, your package manager, "
+        f"or `uv python install 3.11`) and run `python3.11 scripts/{Path(sys.argv[0]).name}`."
     )
 
 
@@ -129,13 +126,8 @@ def _need_blender_libraries() -> None:
 
 
 def _missing_libraries() -> list[str]:
-    missing = []
-    for name in BLENDER_LIBRARIES:
-        # A process of its own for each try: the loader remembers failures, and libGL is not ours to keep open.
-        code = f"import ctypes; ctypes.CDLL({name!r})"
-        if subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode:
-            missing.append(name)
-    return missing
+    # A process of its own for each try: the loader remembers failures, and libGL is not ours to keep open.
+    return [n for n in BLENDER_LIBRARIES if not _runs([sys.executable, "-c", f"import ctypes; ctypes.CDLL({n!r})"])]
 
 
 def _make(environment: Environment, python: str) -> None:
@@ -155,25 +147,24 @@ def _make(environment: Environment, python: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             detail = (made.stdout + made.stderr).strip().splitlines()
             raise SetupError(
-                "Python cannot make a virtual environment here. On Debian or Ubuntu: sudo apt-get install python3-venv. "
-                f"({detail[0] if detail else 'no message'})"
+                "Python cannot make a virtual environment here. On Debian or Ubuntu: "
+                f"sudo apt-get install python3-venv. ({detail[0] if detail else 'no message'})"
             )
-    command = [
-        str(environment.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *environment.install
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    pip = [str(environment.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, *environment.install], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[
-            -3:
-        ]
-        raise SetupError(f"pip could not fill {folder.name}: " + " ".join(errors))
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")] or lines[-3:]
+        raise SetupError(f"pip could not fill {folder.name}: {' '.join(errors)}")
     stamp.write_text(wanted)
 
 
 def _check_bpy() -> None:
     done = subprocess.run([str(BLENDER.python), "-c", "import bpy"], capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise SetupError(
-            f"Blender's Python module does not load: {reason[0]} (the package that holds that file is missing)"
-        )
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SetupError(f"Blender's Python module does not load: {reason}. Install what it names and run this again.")
+
+
+def _runs(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

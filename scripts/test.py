@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET  # noqa: S405 - reads the report that pytest has just written
+import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
