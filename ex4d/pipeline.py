@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three steps from a clip to a new shot, each from folders to a folder.
+
+The command line and the backend's worker both run a re-shoot through these functions, so both write the same files:
+see "Files" in docs/architecture.md. A step that was interrupted and is run again on the same folder makes only the
+files that are not there yet: every file is renamed into place when it is whole, so a file that exists is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ex4d.cameras import load_path, save_path
+from ex4d.clip import read_clip
+from ex4d.depth import estimate_depth
+from ex4d.doors import choose
+from ex4d.generate import GENERATORS
+from ex4d.images import read_png, write_png
+from ex4d.render import render_conditioning
+from ex4d.scene import build_scene, load_scene, save_scene
+from ex4d.values import CameraPath, Conditioning, Shot, SourceModel
+from ex4d.versions import ALGORITHMS, project_version
+from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
+
+Json = dict[str, Any]
+
+
+class Report(Protocol):
+    """Where a step tells how far it is."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """`done` of `total` steps of this phase are behind us. Raises Ex4dError(CANCELLED) to stop the work here."""
+        ...
+
+    def file(self, name: str) -> None:
+        """The file `name`, relative to the step's folder, is finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """How a clip is read and lifted; defaults as on the wire (`shared_protocol.messages.Reconstruct`)."""
+
+    depth_kind: str = "auto"
+    estimator: str = "auto"
+    first: int = 0
+    count: int = 0
+    fps: Fraction | None = None
+    focal: float | None = None  # pixels of the clip as it comes in
+    max_side: int = 1280
+    edge_rule: str = "jump"
+
+
+def reconstruct(
+    folder: Path,
+    clip_files: Sequence[Path],
+    depth_files: Sequence[Path],
+    options: ReconstructOptions,
+    report: Report,
+    inputs: Sequence[Json] = (),
+) -> None:
+    """Clip → depth → scene, written to `folder`.
+
+    Args:
+        folder: made if missing.
+        clip_files: one movie, or the pictures of a sequence in order.
+        depth_files: depth of the same clip, or none.
+        inputs: name and sha256 of each input, for the side-car; made from the files where left out.
+
+    Raises:
+        Ex4dError: whatever reading, estimating or lifting reports.
+    """
+    report.progress("Reading the clip", 0, 1)
+    clip = read_clip(clip_files, first=options.first, count=options.count, fps=options.fps, max_side=options.max_side)
+    total = len(clip.frames)
+    depth = estimate_depth(
+        clip,
+        estimator=options.estimator,
+        files=depth_files,
+        kind=options.depth_kind,
+        first=options.first,
+        count=options.count,
+        progress=lambda done, steps: report.progress("Estimating depth", done, steps),
+    )
+    scene = build_scene(clip, depth, focal=options.focal, edge_rule=options.edge_rule)
+    done = 0
+
+    def finished(name: str) -> None:
+        nonlocal done
+        done += name.startswith("mesh/")
+        report.file(name)
+        report.progress("Writing the mesh", done, total)
+
+    given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
+    provenance = _provenance("reconstruct", given)
+    provenance["inputs"] = list(inputs) or [describe(path) for path in (*clip_files, *depth_files)]
+    _write_json(folder, "provenance.json", provenance, report)
+    save_scene(folder, scene, finished)
+
+
+def render(folder: Path, scene_folder: Path, path: CameraPath, source: SourceModel, report: Report) -> None:
+    """Scene + camera → conditioning, written to `folder`.
+
+    Raises:
+        Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene.
+    """
+    scene = load_scene(scene_folder)
+    shot = Shot(scene, path, source)
+    total = len(path.world_from_camera)
+    coverage: list[float] = []
+    _write_json(folder, "source_model.json", {k: v.tolist() for k, v in vars(source).items()}, report)
+
+    def on_frame(index: int, colour: Any, mask: Any, share: float) -> None:
+        coverage.append(share)
+        number = f"{index + 1:04d}.png"
+        for kind, picture in (("colour", colour), ("mask", mask.astype(np.uint8) * 255)):
+            target = folder / kind / number
+            if not target.exists():
+                write_png(target, picture)
+            report.file(f"{kind}/{number}")
+        report.progress("Rendering the new view", index + 1, total)
+
+    render_conditioning(shot, on_frame, lambda: False)
+    if not (folder / "camera.json").exists():
+        save_path(folder / "camera.json", path)
+    report.file("camera.json")
+    _write_json(folder, "coverage.json", {"coverage": coverage}, report)
+    provenance = _provenance("render", {"rasterizer": "numba"})
+    provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
+    provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
+    _write_json(folder, "provenance.json", provenance, report)
+
+
+def generate(
+    folder: Path,
+    scene_folder: Path,
+    conditioning_folder: Path,
+    generator_name: str,
+    seed: int,
+    options: Mapping[str, str | int | float | bool],
+    report: Report,
+) -> None:
+    """Conditioning → the new shot, frame by frame, written to `folder`.
+
+    Raises:
+        Ex4dError: UNAVAILABLE or BAD_INPUT for the generator, and whatever it reports.
+    """
+    generator = choose(GENERATORS, generator_name, "generator")
+    conditioning = load_conditioning(scene_folder, conditioning_folder)
+    total = len(conditioning.colour)
+    names = [f"frames/{index + 1:04d}.png" for index in range(total)]
+    wanted = [index for index in range(total) if not (folder / names[index]).exists()]
+    for index in sorted(set(range(total)) - set(wanted)):
+        report.file(names[index])
+    done = total - len(wanted)
+
+    def inner(phase: str, step: int, steps: int) -> None:
+        report.progress(phase, step, steps)
+
+    for index, frame in generator.frames(
+        conditioning, seed=seed, options=options, wanted=wanted, progress=inner, cancelled=lambda: False
+    ):
+        write_png(folder / names[index], frame)
+        report.file(names[index])
+        done += 1
+        report.progress(generator.label, done, total)
+    take = _provenance("generate", {"options": dict(options), "seed": seed})
+    take["generator"] = {
+        "name": generator.name,
+        "label": generator.label,
+        "licence": generator.licence,
+        "commercial_use": generator.commercial_use,
+    }
+    take["colour_space"] = "sRGB"
+    take["fps"] = [conditioning.shot.path.fps.numerator, conditioning.shot.path.fps.denominator]
+    take["size"] = [conditioning.shot.path.width, conditioning.shot.path.height]
+    take["frames"] = total
+    take["coverage"] = {
+        "mean": float(conditioning.coverage.mean()),
+        "least": float(conditioning.coverage.min()),
+        "per_frame": [round(float(share), 6) for share in conditioning.coverage],
+    }
+    take["draft_depth"] = conditioning.shot.scene.draft
+    take["conditioning"] = json.loads((conditioning_folder / "provenance.json").read_text("utf-8"))
+    take["scene"] = json.loads((scene_folder / "provenance.json").read_text("utf-8"))
+    _write_json(folder, "take.json", take, report)
+
+
+def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
+    """What `render` wrote, with the scene it was rendered from.
+
+    Raises:
+        Ex4dError: a file is missing or broken, or the pictures do not fit the camera.
+    """
+    path = load_path(folder / "camera.json")
+    model = json.loads((folder / "source_model.json").read_text("utf-8"))
+    source = SourceModel(
+        frame=np.asarray(model["frame"], np.int32),
+        **{k: np.asarray(model[k], np.float64) for k in ("focal", "cx", "cy", "disparity_scale", "disparity_shift")},
+    )
+    total = len(path.world_from_camera)
+    colour = np.empty((total, path.height, path.width, 3), np.uint8)
+    mask = np.empty((total, path.height, path.width), np.bool_)
+    for index in range(total):
+        number = f"{index + 1:04d}.png"
+        picture, seen = read_png(folder / "colour" / number), read_png(folder / "mask" / number)
+        if picture.shape != colour.shape[1:] or seen.shape != mask.shape[1:]:
+            raise Ex4dError(
+                SIZE_MISMATCH,
+                f"Frame {index + 1} of the conditioning is {picture.shape[1]}x{picture.shape[0]}, "
+                f"the camera {path.width}x{path.height}.",
+                "Render the conditioning again.",
+            )
+        colour[index], mask[index] = picture, seen > 127
+    coverage = mask.mean(axis=(1, 2), dtype=np.float64)
+    return Conditioning(Shot(load_scene(scene_folder), path, source), colour, mask, coverage)
+
+
+def describe(path: Path) -> Json:
+    """Name and sha256 of a file, for side-cars."""
+    with path.open("rb") as file:
+        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _provenance(step: str, parameters: Json) -> Json:
+    return {
+        "version": 1,
+        "made_by": {"program": "ex4d", "version": project_version(), "algorithms": ALGORITHMS[step]},
+        "parameters": parameters,
+    }
+
+
+def _write_json(folder: Path, name: str, value: Json, report: Report) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.{os.getpid()}.part"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / name)
+    report.file(name)

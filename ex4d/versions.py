@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Versions that go into side-cars and into the identity of what is made.
+
+An entry of `ALGORITHMS` is raised whenever the same inputs would give other pixels than before, so that stored results
+of the older code are not taken for results of the newer one.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+ALGORITHMS: Final[dict[str, dict[str, int]]] = {
+    "reconstruct": {"clip": 1, "depth": 1, "mesh": 1},
+    "render": {"mesh": 1, "raster": 1},
+    "generate": {"preview": 1},
+}
+
+
+def project_version() -> str:
+    """Version of the installed project, "0+unknown" in a checkout that was never installed."""
+    try:
+        return version("ex4d-blender")
+    except PackageNotFoundError:
+        return "0+unknown"
