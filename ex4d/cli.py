@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ex4d` command: recon, reshoot, sheet, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+from shared_protocol.moves import MOVES
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0, or 2 after one line on stderr that says what is wrong and what to do."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        arguments.run(arguments)
+    except Ex4dError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished stays, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ex4d", description="Re-shoot a clip from a new camera.")
+    parser.add_argument("--verbose", action="store_true", help="tell what is done")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    recon = commands.add_parser("recon", help="clip → colour and mask video seen from the new camera")
+    _add_shot_arguments(recon)
+    recon.add_argument("--save_mesh", action="store_true", help="write the first frame's mesh, DW-Mesh.ply")
+    recon.add_argument("--save_camera", action="store_true", help="write the camera path as npz as well")
+    recon.add_argument(
+        "--use_dwmesh", type=int, choices=(0, 1), default=1, help="0: drop stretched faces instead of letting them hide"
+    )
+    recon.set_defaults(run=_recon)
+
+    reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
+    _add_shot_arguments(reshoot)
+    reshoot.add_argument("--generator", default="preview", help="see `ex4d doctor` (default: preview)")
+    reshoot.add_argument("--seed", type=int, default=0)
+    reshoot.set_defaults(run=_reshoot, use_dwmesh=1)
+
+    sheet = commands.add_parser("sheet", help="one picture: source, conditioning, result at five frames")
+    sheet.add_argument("--scene", type=Path, required=True, help="folder of a reconstructed scene")
+    sheet.add_argument("--conditioning", type=Path, required=True, help="folder with colour/ and mask/")
+    sheet.add_argument("--frames", type=Path, required=True, help="folder with the result's frames")
+    sheet.add_argument("--output", type=Path, required=True, help="the PNG to write")
+    sheet.set_defaults(run=_sheet)
+
+    doctor = commands.add_parser("doctor", help="what works here, what is missing, under which licence")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input_video", type=Path, required=True, help="movie, or folder of PNG or EXR pictures")
+    camera = parser.add_mutually_exclusive_group(required=True)
+    camera.add_argument("--cam", choices=MOVES, help="a preset move")
+    camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--num_frames", type=_count, default=0, help="frames used from the start (default: all)")
+    parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
+    parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
+    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file if given, else draft)")
+    parser.add_argument("--focal", type=float, help="focal length in pixels (default: 500/512 of the longest side)")
+    parser.add_argument("--max_side", type=_count, default=1280, help="larger pictures are scaled down (0: never)")
+    parser.add_argument(
+        "--filter_type",
+        choices=("jump", "angle", "boundary"),
+        default="jump",
+        help="which faces count as stretched: relative depth jump, or the public code's angle or boundary rule",
+    )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+class _Console:
+    """Progress on stderr: one line a phase."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Rewrites the line of this phase."""
+        if phase != self._phase and self._phase:
+            print(file=sys.stderr)
+        self._phase = phase
+        print(f"\r{phase}: {done}/{total}", end="", file=sys.stderr, flush=True)
+
+    def file(self, name: str) -> None:
+        """Files are not listed one by one."""
+
+    def end(self) -> None:
+        """Leaves the last line as it is."""
+        if self._phase:
+            print(file=sys.stderr)
+
+
+def _condition(arguments: argparse.Namespace, work: Path, console: _Console) -> tuple[Path, Path, str]:
+    """Scene and conditioning folders below `work`, and the move's name for file names."""
+    from ex4d import pipeline
+    from ex4d.cameras import load_path, preset_path, static_source
+    from ex4d.scene import load_scene
+
+    scene_folder, conditioning = work / "scene", work / "conditioning"
+    options = pipeline.ReconstructOptions(
+        depth_kind=arguments.depth_kind,
+        estimator=arguments.estimator,
+        count=arguments.num_frames,
+        focal=arguments.focal,
+        max_side=arguments.max_side,
+        edge_rule=arguments.filter_type,
+    )
+    depth = [] if arguments.depth is None else [arguments.depth]
+    pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console)
+    scene = load_scene(scene_folder)
+    total = len(scene.clip.frames)
+    if arguments.camera is not None:
+        path = load_path(arguments.camera)
+        name = arguments.camera.stem
+        if len(path.world_from_camera) > total:
+            raise Ex4dError(
+                BAD_INPUT,
+                f"The camera path has {len(path.world_from_camera)} frames, the clip {total}.",
+                "Give a path no longer than the clip.",
+            )
+    else:
+        path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
+        name = arguments.cam
+    source = static_source(scene, len(path.world_from_camera))
+    pipeline.render(conditioning, scene_folder, path, source, console, watertight=bool(arguments.use_dwmesh))
+    return scene_folder, conditioning, name
+
+
+def _recon(arguments: argparse.Namespace) -> None:
+    from ex4d.cameras import save_path
+    from ex4d.clip import write_video
+    from ex4d.mesh import write_ply
+    from ex4d.pipeline import load_conditioning
+    from ex4d.scene import scene_mesh
+
+    out = _fresh(arguments.output_dir)
+    console = _Console()
+    scene_folder, folder, name = _condition(arguments, out, console)
+    made = load_conditioning(scene_folder, folder)
+    shot = made.shot
+    write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
+    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3) * 255, shot.path.fps)
+    if arguments.save_mesh:
+        write_ply(out / "DW-Mesh.ply", scene_mesh(shot.scene, shot.source, 0), shot.scene.clip.frames[0])
+    if arguments.save_camera:
+        save_path(out / f"camera_{name}.npz", shot.path)
+    for kind in ("colour", "mask"):
+        (folder / kind).replace(out / kind)
+    for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
+        (folder / file).replace(out / file)
+    folder.rmdir()
+    console.end()
+    print(f"{len(made.colour)} frames in {out}; the source saw {made.coverage.mean():.0%} of the new view")
+
+
+def _reshoot(arguments: argparse.Namespace) -> None:
+    from ex4d import pipeline
+    from ex4d.clip import write_video
+    from ex4d.doors import choose
+    from ex4d.generate import GENERATORS
+    from ex4d.images import read_png
+
+    choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
+    out = _fresh(arguments.output_dir)
+    console = _Console()
+    scene_folder, conditioning, _ = _condition(arguments, out, console)
+    pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
+    take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
+    frames = [read_png(path) for path in sorted((out / "frames").glob("*.png"))]
+    write_video(out / "result.mp4", frames, load_fps(take))
+    pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
+    console.end()
+    print(f"{len(frames)} frames in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
+
+
+def load_fps(take: dict[str, Any]) -> Any:
+    """The frame rate in a side-car, as a Fraction."""
+    from fractions import Fraction
+
+    return Fraction(*take["fps"])
+
+
+def _sheet(arguments: argparse.Namespace) -> None:
+    from ex4d.pipeline import sheet
+
+    sheet(arguments.scene, arguments.conditioning, arguments.frames, arguments.output)
+    print(arguments.output)
+
+
+def _fresh(folder: Path) -> Path:
+    """An output folder with nothing in it, so that nothing is written over."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise Ex4dError(BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from ex4d.depth import DEPTH_DOORS
+    from ex4d.generate import GENERATORS
+    from ex4d.render import RASTERIZERS
+    from ex4d.versions import project_version
+
+    rows = []
+    for kind, table in (("depth", DEPTH_DOORS), ("rasterizer", RASTERIZERS), ("generator", GENERATORS)):
+        for door in table.values():
+            works, reason = door.available()
+            rows.append(
+                {
+                    "kind": kind,
+                    "name": door.name,
+                    "label": door.label,
+                    "licence": door.licence,
+                    "commercial_use": door.commercial_use,
+                    "available": works,
+                    "reason": reason,
+                }
+            )
+    if arguments.json:
+        print(json.dumps({"version": project_version(), "doors": rows}, indent=1))
+        return
+    print(f"ex4d {project_version()}, Python {sys.version.split()[0]}, free disk {_free_gib():.0f} GiB here\n")
+    for row in rows:
+        state = "works" if row["available"] else f"missing: {row['reason']}"
+        paid = "commercial use allowed" if row["commercial_use"] else "NOT for commercial use"
+        print(f"{row['kind']:11}{row['name']:12}{state}\n{'':23}{row['label']}\n{'':23}{row['licence']}; {paid}")
+
+
+def _free_gib() -> float:
+    return shutil.disk_usage(".").free / 2**30
+
+
