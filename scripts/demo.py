@@ -66,15 +66,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="frames used from the start (default: all)")
     parser.add_argument("--focal", type=float, help="focal length in pixels")
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for the results (default: demo_out)")
-    parser.add_argument("--blender", type=Path, help="an installed Blender, 4.5 or newer (default: Blender's Python module)")
+    parser.add_argument("--blender", type=Path, help="an installed Blender 4.5 or newer (default: its Python module)")
     arguments = parser.parse_args()
+    if arguments.frames is not None and arguments.frames < 1:
+        parser.exit(2, f"error: --frames {arguments.frames}: a shot needs at least one frame\n")
     if arguments.clip is None:
         arguments.clip, arguments.depth = SAMPLE, SAMPLE_DEPTH
     for path in (arguments.clip, arguments.depth, arguments.blender):
         if path is not None and not path.exists():
             parser.exit(2, f"error: there is no {path}\n")
-    if arguments.frames is not None and arguments.frames < 1:
-        parser.exit(2, f"error: --frames {arguments.frames}: a shot needs at least one frame\n")
     return arguments
 
 
@@ -99,7 +99,7 @@ def _reshoot(arguments: argparse.Namespace, out: Path, scratch: Path) -> None:
     built = [BLENDER.python, ROOT / "scripts" / "build_extension.py", "--out", scratch / "extension"]
     _run("building the extension", built)
     extension = next((scratch / "extension").glob("*.zip"))
-    inner = [
+    inner: list[object] = [
         "--extension", extension, "--backend", ENGINE.program("ex4d-backend"), "--state", scratch / "backend",
         "--clip", arguments.clip.resolve(), "--cam", arguments.cam, "--out", out,
     ]  # fmt: skip
@@ -113,7 +113,9 @@ def _reshoot(arguments: argparse.Namespace, out: Path, scratch: Path) -> None:
     _in_blender(arguments.blender, "demo_in_blender.py", inner, settings)
     print("Opening the .blend in a fresh Blender without the extension, rendering the edit ...", flush=True)
     plain = {**settings, "BLENDER_USER_RESOURCES": str(scratch / "plain_blender")}
-    _in_blender(arguments.blender, "demo_render_edit.py", ["--blend", out / "reshoot.blend", "--movie", out / "edit.mp4"], plain)
+    _in_blender(
+        arguments.blender, "demo_render_edit.py", ["--blend", out / "reshoot.blend", "--movie", out / "edit.mp4"], plain
+    )
     sheet = [
         ENGINE.program("ex4d"), "sheet", "--scene", next((out / "reshoot_ex4d" / "scenes").iterdir()),
         "--conditioning", out, "--frames", out / "frames", "--output", out / "contact_sheet.png",
@@ -127,7 +129,17 @@ def _in_blender(program: Path | None, script: str, arguments: list[object], sett
         command: list[object] = [BLENDER.python, path, "--", *arguments]
     else:
         found = shutil.which(str(program)) or program
-        command = [found, "--background", "--factory-startup", "--python-exit-code", "3", "--python", path, "--", *arguments]
+        command = [
+            found,
+            "--background",
+            "--factory-startup",
+            "--python-exit-code",
+            "3",
+            "--python",
+            path,
+            "--",
+            *arguments,
+        ]
     _run(script, command, settings)
 
 
