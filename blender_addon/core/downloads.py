@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One job as the background thread sees it: submitted, watched, its files brought to the disk one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from shared_protocol.client import Client
+from shared_protocol.errors import BAD_MESSAGE, CANCELLED, INTERNAL, NOT_FOUND, Ex4dError
+from shared_protocol.messages import CANCELLED as STATE_CANCELLED
+from shared_protocol.messages import (
+    DONE,
+    FAILED,
+    FINISHED,
+    Asset,
+    FileInfo,
+    FileList,
+    Generate,
+    JobInfo,
+    ListFiles,
+    Reconstruct,
+    Render,
+)
+
+from . import events as ev
+from .project import disk_error, input_files, link_files, safe_target, write_file
+
+_log = logging.getLogger(__name__)
+
+_REPORT_EVERY_S = 0.1  # of upload progress
+
+
+@dataclass
+class Job:
+    """State of one job on this side. All times and files are the thread's own."""
+
+    job_id: str
+    folder: Path
+    message: Reconstruct | Render | Generate | None = None  # None: submitted by an earlier Blender session
+    clip: Path | None = None
+    depth: Path | None = None
+    link_from: Path | None = None
+    attached: bool = False  # the backend of this connection knows that we watch
+    info: JobInfo | None = None
+    missing: dict[str, FileInfo] = field(default_factory=dict)
+    here: set[str] = field(default_factory=set)
+    over: bool = False
+
+    @classmethod
+    def of(cls, command: ev.StartJob | ev.FollowJob) -> Job:
+        """The record for a command."""
+        if isinstance(command, ev.FollowJob):
+            return cls(command.job_id, command.folder, link_from=command.link_from)
+        return cls(command.job_id, command.folder, command.job, command.clip, command.depth, command.link_from)
+
+    # ---- with the backend
+
+    def attach(self, client: Client, emit: Callable[[ev.Event], None], cancelled: Callable[[], bool]) -> None:
+        """Submit the job, or find it again, and learn which files are finished.
+
+        Raises:
+            Ex4dError: what the backend or the input files answer.
+        """
+        try:
+            info = client.watch(self.job_id)
+        except Ex4dError as e:
+            if e.code != NOT_FOUND or self.message is None:
+                raise
+            info = client.submit(self._with_inputs(client, emit, cancelled), job_id=self.job_id)
+            info = client.watch(self.job_id)
+        self.attached = True
+        self.on_info(info, emit)
+        self._list(client)
+
+    def _with_inputs(
+        self, client: Client, emit: Callable[[ev.Event], None], cancelled: Callable[[], bool]
+    ) -> Reconstruct | Render | Generate:
+        """The message with the assets of its files in it; what the backend lacks of them is sent now."""
+        if not isinstance(self.message, Reconstruct):
+            assert self.message is not None  # noqa: S101 - narrowing; attach() saw to it
+            return self.message
+
+        def upload(path: Path | None, what: str) -> tuple[Asset, ...]:
+            if path is None:
+                return ()
+            try:
+                files = input_files(path, what)
+                return tuple(client.upload(f, self._reporter(f.name, emit, cancelled)) for f in files)
+            except OSError as e:
+                raise Ex4dError(NOT_FOUND, f"The {what} '{path}' cannot be read: {e.strerror or e}.") from e
+
+        return replace(self.message, clip=upload(self.clip, "clip"), depth=upload(self.depth, "depth"))
+
+    def _reporter(
+        self, name: str, emit: Callable[[ev.Event], None], cancelled: Callable[[], bool]
+    ) -> Callable[[int, int], None]:
+        last = 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if cancelled():
+                raise Ex4dError(CANCELLED, "Cancelled while the clip was sent.")
+            if time.monotonic() - last > _REPORT_EVERY_S or done >= total:
+                last = time.monotonic()
+                emit(ev.Uploading(self.job_id, name, done, total))
+
+        return report
+
+    def on_info(self, info: JobInfo, emit: Callable[[ev.Event], None]) -> None:
+        """News about the job."""
+        self.info = info
+        emit(ev.JobChanged(info))
+
+    def on_file(self, file: FileInfo) -> None:
+        """One more file is finished."""
+        if file.name not in self.here:
+            self.missing[file.name] = file
+
+    def _list(self, client: Client) -> FileList | None:
+        if self.info is None or not self.info.artifact:
+            return None
+        try:
+            reply, _ = client.request(ListFiles(self.info.artifact))
+        except Ex4dError as e:
+            if e.code == NOT_FOUND:  # nothing of it is finished yet
+                return None
+            raise
+        if not isinstance(reply, FileList):
+            raise Ex4dError(BAD_MESSAGE, f"The backend answered a list of files with {type(reply).__name__}.")
+        for file in reply.files:
+            self.on_file(file)
+        return reply
+
+    # ---- one step of work
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has something to do now."""
+        return (
+            self.attached
+            and not self.over
+            and (bool(self.missing) or (self.info is not None and self.info.state in FINISHED))
+        )
+
+    def step(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
+        """Bring in one file, or finish the job.
+
+        Raises:
+            Ex4dError: the connection's, or one that ends the job.
+        """
+        if self.missing:
+            file = self.missing[min(self.missing)]
+            path = self._bring(client, file)
+            del self.missing[file.name]
+            self.here.add(file.name)
+            emit(ev.FileArrived(self.job_id, file.name, path))
+            return
+        info = self.info
+        if info is None or info.state not in FINISHED:
+            return
+        if info.state == FAILED:
+            error = info.error
+            self.over = True
+            emit(
+                ev.JobFailed(self.job_id, error.code, error.message, error.hint)
+                if error
+                else ev.JobFailed(self.job_id, INTERNAL, "The backend gave up this job without saying why.", "")
+            )
+        elif info.state == STATE_CANCELLED:
+            self.over = True
+            emit(ev.JobFailed(self.job_id, CANCELLED, "Cancelled.", ""))
+        elif info.state == DONE:
+            listing = self._list(client)
+            if self.missing:
+                return
+            if listing is None or not listing.complete:
+                raise Ex4dError(INTERNAL, "The backend calls this job done, and its files are not complete.")
+            self.over = True
+            if self.link_from is not None:
+                link_files(self.link_from, self.folder)
+            emit(ev.JobFinished(self.job_id, info.kind, info.artifact, self.folder))
+
+    def _bring(self, client: Client, file: FileInfo) -> Path:
+        """The file on our disk: as it is there already, or fetched now."""
+        assert self.info is not None  # noqa: S101 - narrowing; files are known only after the first JobInfo
+        path = safe_target(self.folder, file.name)
+        if same_file(path, file):
+            return path
+        data = client.fetch(self.info.artifact, file.name)
+        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise Ex4dError(BAD_MESSAGE, f"The file '{file.name}' arrived damaged.", "Run the step again.")
+        write_file(path, data)
+        return path
+
+
+def same_file(path: Path, file: FileInfo) -> bool:
+    """Whether the file on the disk is the one the backend has.
+
+    Raises:
+        Ex4dError: DISK when it cannot be read.
+    """
+    try:
+        if not path.is_file() or path.stat().st_size != file.size:
+            return False
+        with path.open("rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest() == file.sha256
+    except OSError as e:
+        raise disk_error(e, path) from e
