@@ -12,7 +12,6 @@ from pathlib import Path
 
 from shared_protocol.errors import DISK, Ex4dError
 
-
 _UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads that write files
 os.umask(_UMASK)
 

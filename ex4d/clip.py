@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clips in and out: movies and image sequences to `Clip`, frames to a movie for looking at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ex4d.media.decode import Decoded, movie_size, name_of
+from ex4d.media.encode import write_h264
+from ex4d.media.probe import Movie, probe
+from ex4d.media.rate import settle, spoken
+from ex4d.media.sequence import expand, is_picture, read_picture
+from ex4d.values import U8, Clip
+from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, Ex4dError
+
+MAX_BYTES = 8 << 30  # of frames that are read at once
+RATE_PACKETS = 1000  # frames beyond those asked for that are looked at to settle the rate
+
+
+def read_clip(
+    paths: Sequence[Path],
+    *,
+    first: int = 0,
+    count: int = 0,
+    fps: Fraction | None = None,
+    max_side: int = 0,
+) -> Clip:
+    """Reads a movie, or an image sequence given as its files in order or as their folder.
+
+    What is done to the pictures on the way in (turned, made square, deinterlaced, resampled to an even rate, converted
+    to 8-bit sRGB) stands in the clip's notes.
+
+    Args:
+        paths: one movie, one folder, or the files of a sequence (PNG 8/16 bit, EXR; JPEG and TIFF work too).
+        first: index of the first frame to read, from 0.
+        count: frames to read; 0 = to the end. When the clip ends before, what there is comes back, and a note.
+        fps: rate of an image sequence (24 when not given). For a movie it replaces the movie's own rate, frame for
+            frame, and a note says so.
+        max_side: scale frames down (area average, aspect kept) whose longest side is larger; 0 = never.
+
+    Raises:
+        Ex4dError: NOT_FOUND, NOT_A_CLIP (no pictures, damaged), BAD_INPUT (range, mixed sizes), UNSUPPORTED, or LIMIT
+            when the frames would not fit into memory.
+    """
+    if first < 0 or count < 0 or max_side < 0 or (fps is not None and fps <= 0):
+        raise Ex4dError(BAD_INPUT, f"First frame {first}, {count} frames and {fps} fps make no sense together.")
+    files, notes = expand(paths)
+    if is_picture(files[0]):
+        return _read_sequence(files, notes, first, count, fps or None, max_side)
+    if len(files) > 1:
+        raise Ex4dError(
+            BAD_INPUT, f"{len(files)} files were given, and {files[0].name} is not a picture.", "Choose one movie."
+        )
+    return _read_movie(files[0], first, count, fps, max_side)
+
+
+def write_video(path: Path, frames: Iterable[U8], fps: Fraction) -> None:
+    """Writes an H.264 movie for looking at: 8-bit 4:2:0, BT.709, crf 18, in one step. It is lossy.
+
+    4:2:0 needs even sides, which is what players expect; an odd side gets one more row or column, a copy of the last.
+
+    Args:
+        path: file to make or replace; .mp4, .mov or .mkv.
+        frames: [T, H, W, 3] or any iterable of [H, W, 3], uint8 sRGB.
+        fps: exact rate.
+
+    Raises:
+        Ex4dError: BAD_INPUT for no frames or differing sizes, DISK when it cannot be written.
+    """
+    write_h264(path, frames, fps)
+
+
+def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_side: int) -> Clip:
+    movie = probe(path, limit=first + count + RATE_PACKETS if count else 0)
+    rate = settle(movie.times, movie.time_base, movie.printed_rates, movie.duration)
+    square = movie_size(movie)
+    size = scaled_size(*square, max_side)
+    available = max(movie.packets - first, 0)
+    if not rate.variable:
+        _check_memory(min(count or available, available), size, path.name)
+    decoded = Decoded(movie, rate, first, count)
+    frames = _gather((_resized(f, size) for f in decoded.frames()), min(count or available, available) or 1, path.name)
+    if decoded.damaged and (count == 0 or len(frames) < count):
+        good = f"Frames {first} to {first + len(frames) - 1} can be read: ask for {len(frames)}." if len(frames) else ""
+        raise Ex4dError(NOT_A_CLIP, f"{path.name} is damaged or cut off.", good)
+    if not len(frames):
+        raise _beyond(path.name, first, None if rate.variable else movie.packets)
+    notes = [note for note in (rate.note, *decoded.notes) if note]
+    notes += _movie_notes(movie, square, size)
+    if decoded.damaged:
+        notes.append("ffmpeg met damaged data; look at the frames before you trust them")
+    if count and len(frames) < count:
+        notes.append(f"{count} frames were asked for; the clip has {len(frames)} from frame {first} on")
+    if fps is not None and fps != rate.fps:
+        notes.append(f"played at {spoken(fps)} fps instead of its own {spoken(rate.fps)}")
+    return Clip(frames, fps or rate.fps, name_of(path), tuple(notes))
+
+
+def _movie_notes(movie: Movie, square: tuple[int, int], size: tuple[int, int]) -> list[str]:
+    notes = []
+    upright = (movie.height, movie.width) if movie.turned else (movie.width, movie.height)
+    if square != upright:
+        sar = movie.pixel_aspect
+        notes.append(f"pixels of {sar.numerator}:{sar.denominator} made square: {_by(upright)} became {_by(square)}")
+    if size != square:
+        notes.append(f"scaled down from {_by(square)} to {_by(size)}")
+    if movie.streams > 1:
+        notes.append(f"the first of {movie.streams} video streams")
+    return notes
+
+
+def _read_sequence(
+    files: list[Path], notes: list[str], first: int, count: int, fps: Fraction | None, max_side: int
+) -> Clip:
+    wanted = files[first : first + count] if count else files[first:]
+    if not wanted:
+        raise _beyond(files[0].parent.name, first, len(files))
+    head, said = read_picture(wanted[0])
+    square = (head.shape[1], head.shape[0])
+    size = scaled_size(*square, max_side)
+    _check_memory(len(wanted), size, wanted[0].name)
+
+    def pictures() -> Iterator[U8]:
+        for path in wanted:
+            picture = head if path is wanted[0] else read_picture(path)[0]
+            if picture.shape != head.shape:
+                found = (picture.shape[1], picture.shape[0])
+                raise Ex4dError(
+                    BAD_INPUT,
+                    f"{path.name} is {_by(found)}, {wanted[0].name} is {_by(square)}.",
+                    "All must be of one size.",
+                )
+            yield _resized(picture, size)
+
+    frames = _gather(pictures(), len(wanted), wanted[0].name)
+    notes = [*notes, *said]
+    if size != square:
+        notes.append(f"scaled down from {_by(square)} to {_by(size)}")
+    if count and len(frames) < count:
+        notes.append(f"{count} frames were asked for; the sequence has {len(frames)} from frame {first} on")
+    if fps is None:
+        notes.append("image files carry no frame rate; 24 fps is assumed")
+    name = files[0].stem.rstrip("0123456789").rstrip("._- ") or files[0].parent.name or "sequence"
+    return Clip(frames, fps or Fraction(24), name, tuple(notes))
+
+
+def scaled_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Width and height with the longest side at most `max_side` (0 = any), both at least 2, aspect kept."""
+    longest = max(width, height)
+    if not max_side or longest <= max_side:
+        return width, height
+    return max(2, round(width * max_side / longest)), max(2, round(height * max_side / longest))
+
+
+def _resized(frame: U8, size: tuple[int, int]) -> U8:
+    height, width = frame.shape[:2]
+    if (width, height) == size:
+        return frame
+    smaller = size[0] <= width and size[1] <= height
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)
+
+
+def _gather(frames: Iterable[U8], expected: int, name: str) -> U8:
+    """Stacks frames without ever holding them twice when their number was known; [0, ...] for none."""
+    whole: U8 | None = None
+    used = 0
+    for frame in frames:
+        if whole is None:
+            whole = np.empty((expected, *frame.shape), np.uint8)
+        elif used == len(whole):  # more than the container said, or an unknown number
+            _check_memory(used * 2, (frame.shape[1], frame.shape[0]), name)
+            whole = np.concatenate([whole, np.empty((used // 2 + 1, *frame.shape), np.uint8)])
+        whole[used] = frame
+        used += 1
+    return np.empty((0, 0, 0, 3), np.uint8) if whole is None else whole[:used]
+
+
+def _check_memory(frames: int, size: tuple[int, int], name: str) -> None:
+    needed = frames * size[0] * size[1] * 3
+    if needed > MAX_BYTES:
+        raise Ex4dError(
+            LIMIT,
+            f"{frames} frames of {_by(size)} of {name} take {needed / 2**30:.1f} GiB; "
+            f"the limit is {MAX_BYTES / 2**30:.3g} GiB.",
+            "Read fewer frames at once, or smaller ones.",
+        )
+
+
+def _beyond(name: str, first: int, total: int | None) -> Ex4dError:
+    has = "ends before" if total is None else f"has {total} frame{'s' if total != 1 else ''}, counted from 0"
+    return Ex4dError(BAD_INPUT, f"Frame {first} is beyond the end: {name} {has}.", "Choose an earlier first frame.")
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
