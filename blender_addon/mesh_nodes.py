@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Geometry Nodes group that turns a sequence of depth EXRs into the depth watertight mesh.
+
+It is the engine's mesh, vertex for vertex: texel (row j, column i) of the EXR is vertex j * (W + 4) + i, on the ray
+through the picture position u = clamp(i - 1.5, 0, W), v = clamp(j - 1.5, 0, H); R is its depth, G and B say whether the
+lower and the upper triangle of the quad to its lower right were seen by the source camera. A back over the corners
+closes it (with four vertices of its own, at the end). Only native nodes: files work where this extension is not
+installed, and every number is an input that can be dragged and keyed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import compat
+from .node_builder import TreeBuilder
+
+GROUP = "EX-4D Mesh"
+MODIFIER = "EX-4D Mesh"
+VERSION = 1  # of the group; a file may hold several
+VERSION_KEY = "ex4d_mesh_nodes"
+
+UV_MAP = "UVMap"
+SEEN = "seen"  # boolean per face
+TINT = "unseen_tint"  # float per face: how much of the tint the material shows
+
+UNSEEN_TINT, UNSEEN_SHOW, UNSEEN_HIDE = "Tint", "Show", "Hide"
+UNSEEN_CHOICES = (UNSEEN_TINT, UNSEEN_SHOW, UNSEEN_HIDE)
+
+_PICTURE_PANEL = "Reconstruction"
+# Name, socket type, default, minimum, maximum, description. An artist's own first, then what belongs to the files.
+_INPUTS: tuple[tuple[str, str, Any, Any, Any, str], ...] = (
+    ("Disparity Scale", "Float", 1.0, 1e-3, 1e3, "Depth becomes 1 / (scale / depth + shift): more brings all nearer"),
+    ("Disparity Shift", "Float", 0.0, -10.0, 10.0, "Depth becomes 1 / (scale / depth + shift): more flattens the far"),
+    ("Focal", "Float", 500.0, 1e-3, 1e6, "Focal length of the source camera in pixels of its picture"),
+    ("Principal X", "Float", 0.0, -1e6, 1e6, "Where the source camera's axis meets the picture, pixels from the left"),
+    ("Principal Y", "Float", 0.0, -1e6, 1e6, "Where the source camera's axis meets the picture, pixels from the top"),
+    ("Frame Start", "Int", 1, -1_000_000, 1_000_000, "Scene frame that shows the first picture"),
+    ("Unseen", "Menu", UNSEEN_TINT, None, None, "What becomes of faces that the source camera did not see"),
+    ("Depth", "Image", None, None, None, "EXR sequence with depth and validity"),
+    ("Material", "Material", None, None, None, "Shows the pictures"),
+    ("Width", "Int", 1, 1, 16384, "Width of the pictures"),
+    ("Height", "Int", 1, 1, 16384, "Height of the pictures"),
+    ("Frames", "Int", 1, 1, 1_000_000, "Number of pictures"),
+)
+_FILES = ("Depth", "Material", "Width", "Height", "Frames")  # these go with the files and are not for dragging
+
+
+def ensure_group() -> bpy.types.NodeTree:
+    """The node group of this version, made when the file has none."""
+    for group in bpy.data.node_groups:
+        if group.bl_idname == "GeometryNodeTree" and group.get(VERSION_KEY) == VERSION and group.library is None:
+            return group
+    group = bpy.data.node_groups.new(GROUP, "GeometryNodeTree")
+    group[VERSION_KEY] = VERSION
+    group.is_modifier = True
+    _build(group)
+    return group
+
+
+def add_modifier(obj: bpy.types.Object, values: dict[str, Any]) -> bpy.types.Modifier:
+    """Puts the group on an object and sets its inputs by name."""
+    modifier = obj.modifiers.new(MODIFIER, "NODES")
+    modifier.node_group = ensure_group()
+    for name, value in values.items():
+        set_input(modifier, name, value)
+    return modifier
+
+
+def find_modifier(obj: bpy.types.Object) -> bpy.types.Modifier | None:
+    """The object's modifier with the mesh group; None when it has none (applied or removed)."""
+    for modifier in obj.modifiers:
+        if modifier.type == "NODES" and modifier.node_group and VERSION_KEY in modifier.node_group:
+            return modifier
+    return None
+
+
+def input_path(modifier: bpy.types.Modifier, name: str) -> str:
+    """Property path of an input below the modifier, for panels, keyframes and drivers: `["Socket_3"]`."""
+    return compat.modifier_input_path(_identifier(modifier.node_group, name))
+
+
+def get_input(modifier: bpy.types.Modifier, name: str) -> Any:
+    """An input's value. On an evaluated object's modifier: as animated. For "Unseen": one of `UNSEEN_CHOICES`."""
+    value = compat.modifier_input(modifier, _identifier(modifier.node_group, name))
+    return _menu_name(value) if name == "Unseen" else value
+
+
+def set_input(modifier: bpy.types.Modifier, name: str, value: Any) -> None:
+    """Sets an input by name. "Unseen" takes one of `UNSEEN_CHOICES`."""
+    if name == "Unseen":
+        value = UNSEEN_CHOICES.index(value)
+    compat.set_modifier_input(modifier, _identifier(modifier.node_group, name), value)
+
+
+def _menu_name(value: int | str) -> str:
+    return UNSEEN_CHOICES[value] if isinstance(value, int) else value
+
+
+def _identifier(group: bpy.types.NodeTree, name: str) -> str:
+    for item in group.interface.items_tree:
+        if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name:
+            return str(item.identifier)
+    raise KeyError(f"the node group {group.name!r} has no input {name!r}")
+
+
+def _interface(group: bpy.types.NodeTree) -> None:
+    face = group.interface
+    face.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    panel = face.new_panel(_PICTURE_PANEL, default_closed=True)
+    for name, kind, default, low, high, description in _INPUTS:
+        socket = face.new_socket(
+            name,
+            in_out="INPUT",
+            socket_type=f"NodeSocket{kind}",
+            description=description,
+            parent=panel if name in _FILES else None,
+        )
+        if kind in ("Float", "Int"):
+            socket.default_value, socket.min_value, socket.max_value = default, low, high
+
+
+def _build(group: bpy.types.NodeTree) -> None:
+    _interface(group)
+    b = TreeBuilder(group)
+    given = {s.name: s for s in b.node("NodeGroupInput").outputs if s.name}
+    width, height = given["Width"], given["Height"]
+    last_row, last_column = b.integer("ADD", height, 3), b.integer("ADD", width, 3)
+
+    flat = _flat_grid(b, last_row, last_column)
+    # On the flat grid a point's position is its texel: x counts rows, y columns, both from the grid's middle.
+    x, y, level = b.split(b.node("GeometryNodeInputPosition").outputs[0])
+    row = b.math("MULTIPLY_ADD", last_row, 0.5, x, label="Row")
+    column = b.math("MULTIPLY_ADD", last_column, 0.5, y, label="Column")
+    point_row, point_column = b.math("ROUND", row), b.math("ROUND", column)
+    u = b.clamp(b.math("SUBTRACT", point_column, 1.5), 0.0, width, label="u")
+    v = b.clamp(b.math("SUBTRACT", point_row, 1.5), 0.0, height, label="v")
+
+    geometry, texel = _sample(b, flat, given, point_row, point_column)
+    uv = b.vector(b.math("DIVIDE", u, width), b.math("SUBTRACT", 1.0, b.math("DIVIDE", v, height)))
+    geometry = _store(b, geometry, UV_MAP, "FLOAT2", "CORNER", _on_points(b, uv))
+
+    seen = _seen(b, texel, row, column, level, last_column)
+    geometry = _store(b, geometry, SEEN, "BOOLEAN", "FACE", seen)
+    unseen = b.call(
+        "FunctionNodeBooleanMath",
+        {0: b.call("GeometryNodeInputNamedAttribute", {"Name": SEEN}, data_type="BOOLEAN")},
+        operation="NOT",
+    )
+    choice = _choice(b, given["Unseen"])
+    tinted = b.math("MULTIPLY", unseen, b.math("COMPARE", choice, 0.0, 0.5), label="Tinted")
+    geometry = _store(b, geometry, TINT, "FLOAT", "FACE", tinted)
+
+    geometry = b.call(
+        "GeometryNodeSetPosition", {"Geometry": geometry, "Position": _lifted(b, given, texel, u, v)}, label="Lift"
+    )
+    hidden = b.math("MULTIPLY", unseen, b.math("COMPARE", choice, 2.0, 0.5), label="Hidden")
+    geometry = b.call(
+        "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": hidden}, domain="FACE", mode="ALL"
+    )
+    geometry = b.call("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": given["Material"]})
+    b.feed(b.node("NodeGroupOutput"), "Geometry", geometry)
+    for item in group.interface.items_tree:  # a menu socket knows its choices once it is linked
+        if item.item_type == "SOCKET" and item.name == "Unseen":
+            item.default_value = UNSEEN_TINT
+    b.arrange()
+
+
+def _flat_grid(b: TreeBuilder, last_row: Any, last_column: Any) -> Any:
+    """Grid with one point per texel at integer spacing, and the back one level higher, triangulated.
+
+    Rows run along the primitive's x, which is its slow index: points count along the picture's rows. Each quad's
+    first and third corner are then its top left and bottom right, which is where the fixed triangulation cuts; it
+    happens here since the cut of a lifted quad would depend on the depth.
+    """
+    size = {"Size X": last_row, "Size Y": last_column}
+    grid = b.call(
+        "GeometryNodeMeshGrid",
+        size | {"Vertices X": b.integer("ADD", last_row, 1), "Vertices Y": b.integer("ADD", last_column, 1)},
+        label="Texels",
+    )
+    back = b.call("GeometryNodeMeshGrid", size | {"Vertices X": 2, "Vertices Y": 2}, label="Back")
+    back = b.call("GeometryNodeSetPosition", {"Geometry": back, "Offset": (0.0, 0.0, 1.0)})
+    join = b.node("GeometryNodeJoinGeometry")
+    for part in (back, grid):  # the node takes the last link first, and the back has to come after the grid
+        b.feed(join, "Geometry", part)
+    node = b.node("GeometryNodeTriangulate")
+    compat.set_node_option(node, "quad_method", "FIXED")
+    b.feed(node, "Mesh", join.outputs[0])
+    return node.outputs[0]
+
+
+def _sample(b: TreeBuilder, geometry: Any, given: dict[str, Any], row: Any, column: Any) -> tuple[Any, Any]:
+    """Reads each point's texel of the current frame's EXR, once."""
+    u = b.math("DIVIDE", b.math("ADD", column, 0.5), b.integer("ADD", given["Width"], 4))
+    v = b.math("DIVIDE", b.math("ADD", row, 0.5), b.integer("ADD", given["Height"], 4))
+    time = b.node("GeometryNodeInputSceneTime").outputs["Frame"]
+    since = b.integer("SUBTRACT", b.to_integer(time), given["Frame Start"])
+    # Outside of the sequence an image reads as zero, which would put all points into the camera.
+    number = b.integer(
+        "MINIMUM", b.integer("MAXIMUM", b.integer("ADD", since, 1), 1), given["Frames"], label="File number"
+    )
+    colour = b.call(
+        "GeometryNodeImageTexture",
+        {"Image": given["Depth"], "Vector": b.vector(u, b.math("SUBTRACT", 1.0, v)), "Frame": number},
+        interpolation="Closest",
+        extension="EXTEND",
+    )
+    capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
+    capture.capture_items.new("VECTOR", "Texel")
+    b.feed(capture, "Geometry", geometry)
+    b.feed(capture, "Texel", colour)
+    return capture.outputs[0], capture.outputs["Texel"]
+
+
+def _seen(b: TreeBuilder, texel: Any, row: Any, column: Any, level: Any, last_column: Any) -> Any:
+    """Per face: whether the source camera saw it.
+
+    The middle of a flat quad's lower triangle lies 2/3 of a row below its top left corner, that of the upper one 1/3.
+    """
+    top, left = b.to_integer(row), b.to_integer(column)
+    corner = b.integer("MULTIPLY_ADD", top, b.integer("ADD", last_column, 1), left, label="Top left corner")
+    at_corner = b.call(
+        "GeometryNodeFieldAtIndex", {"Value": texel, "Index": corner}, domain="POINT", data_type="FLOAT_VECTOR"
+    )
+    _, lower, upper = b.split(at_corner)
+    is_lower = b.math("GREATER_THAN", b.math("FRACT", row), 0.5, label="Lower triangle")
+    valid = b.call("GeometryNodeSwitch", {"Switch": is_lower, "False": upper, "True": lower}, input_type="FLOAT")
+    in_grid = b.math("LESS_THAN", level, 0.5, label="Not the back")
+    return b.math("GREATER_THAN", b.math("MULTIPLY", valid, in_grid), 0.5, label="Seen")
+
+
+def _lifted(b: TreeBuilder, given: dict[str, Any], texel: Any, u: Any, v: Any) -> Any:
+    """Point at its depth on its ray, in Blender's camera axes (x right, y up, looking along -z)."""
+    depth, _, _ = b.split(texel)
+    disparity = b.math("ADD", b.math("DIVIDE", given["Disparity Scale"], depth), given["Disparity Shift"])
+    z = b.math("DIVIDE", 1.0, b.math("MAXIMUM", disparity, 1e-6), label="Depth")
+    x = b.math("DIVIDE", b.math("SUBTRACT", u, given["Principal X"]), given["Focal"])
+    y = b.math("DIVIDE", b.math("SUBTRACT", given["Principal Y"], v), given["Focal"])
+    return b.vector(b.math("MULTIPLY", x, z), b.math("MULTIPLY", y, z), b.math("MULTIPLY", z, -1.0), label="Position")
+
+
+def _choice(b: TreeBuilder, menu: Any) -> Any:
+    """The "Unseen" menu as a number, in the order of `UNSEEN_CHOICES`."""
+    node = b.node("GeometryNodeMenuSwitch", data_type="INT")
+    node.enum_items.clear()
+    for number, name in enumerate(UNSEEN_CHOICES):
+        node.enum_items.new(name)
+        b.feed(node, name, number)
+    b.feed(node, "Menu", menu)
+    return node.outputs[0]
+
+
+def _on_points(b: TreeBuilder, value: Any) -> Any:
+    """A vector evaluated once per point, wherever it is used."""
+    return b.call("GeometryNodeFieldOnDomain", {"Value": value}, domain="POINT", data_type="FLOAT_VECTOR")
+
+
+def _store(b: TreeBuilder, geometry: Any, name: str, data_type: str, domain: str, value: Any) -> Any:
+    return b.call(
+        "GeometryNodeStoreNamedAttribute",
+        {"Geometry": geometry, "Name": name, "Value": value},
+        data_type=data_type,
+        domain=domain,
+    )

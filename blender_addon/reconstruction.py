@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds a reconstruction in a scene: root empty > source camera > mesh, and a shot camera to move.
+
+The root is turned so that the source camera looks along +Y with Z up. The mesh lies in the source camera's axes. What
+is built carries custom properties, so that it is found again after undo, renaming and reopening.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import bpy
+
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
+
+from . import materials, mesh_nodes
+from .core import camera_math, frame_rate, scene_manifest
+from .core.scene_manifest import SceneManifest
+
+ROLE = "ex4d_role"  # on each object: one of the four below
+ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA = "root", "source_camera", "mesh", "shot_camera"
+ARTIFACT = "ex4d_artifact"  # on the collection, the root and the mesh: id of the reconstruction in the backend
+MANIFEST = "ex4d_manifest"  # on the collection and the root: scene.json's values, as JSON
+
+
+@dataclass(frozen=True)
+class Built:
+    """Names of what `build` made."""
+
+    collection: str
+    root: str
+    source_camera: str
+    mesh: str
+    shot_camera: str
+
+
+def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", set_up_scene: bool = True) -> Built:
+    """Builds a reconstruction in a new collection of the scene. Nothing that is there is replaced.
+
+    The shot camera becomes the scene's camera. In a saved file the sequences get paths relative to it.
+
+    Args:
+        scene: where to.
+        folder: the reconstruction's files, which have to stay there.
+        name: of the collection; the objects' names start with it.
+        artifact: id of the reconstruction in the backend, kept as a custom property.
+        set_up_scene: also set frame range, frame rate and resolution to the clip's, and go to its first frame.
+
+    Raises:
+        Ex4dError: the folder holds no usable reconstruction; nothing was built.
+    """
+    manifest = scene_manifest.read(folder)
+    try:
+        depth = materials.load_sequence(folder / scene_manifest.FIRST_MESH, f"{name} depth", "Non-Color")
+        material = materials.build(name, folder / scene_manifest.FIRST_PICTURE)
+    except RuntimeError as e:  # Blender's own reader
+        raise Ex4dError(BAD_INPUT, f"Blender cannot read the pictures in {folder}: {str(e).strip()}") from None
+
+    collection = bpy.data.collections.new(name)
+    scene.collection.children.link(collection)
+    root = _object(collection, f"{name} root", None, ROOT)
+    root.empty_display_size = manifest.pivot * 0.1
+    root.rotation_euler = (math.pi / 2.0, 0.0, 0.0)
+    source = _camera(collection, f"{name} source", manifest, SOURCE_CAMERA, root)
+    shot = _camera(collection, f"{name} shot", manifest, SHOT_CAMERA, root)
+    # Pan, tilt and roll as channels of their own: pan turns last, so the order only locks looking straight up.
+    shot.rotation_mode = "ZXY"
+    mesh = _object(collection, f"{name} mesh", bpy.data.meshes.new(f"{name} mesh"), MESH, source)
+    mesh_nodes.add_modifier(
+        mesh,
+        {
+            "Depth": depth,
+            "Material": material,
+            "Width": manifest.width,
+            "Height": manifest.height,
+            "Frames": manifest.frames,
+            "Frame Start": 1,
+            "Focal": manifest.focal,
+            "Principal X": manifest.cx,
+            "Principal Y": manifest.cy,
+            "Disparity Scale": 1.0,
+            "Disparity Shift": 0.0,
+            "Unseen": mesh_nodes.UNSEEN_TINT,
+        },
+    )
+    mesh.data.materials.append(material)
+    _follow_inputs(mesh, source, material, manifest)
+    for owner in (collection, root, mesh):
+        owner[ARTIFACT] = artifact
+    for owner in (collection, root):
+        owner[MANIFEST] = json.dumps(asdict(manifest))
+    scene.camera = shot
+    if set_up_scene:
+        _set_up(scene, manifest)
+    built = Built(collection.name, root.name, source.name, mesh.name, shot.name)
+    make_paths_relative(built.collection)
+    return built
+
+
+def find(collection_name: str) -> Built:
+    """The parts of a reconstruction by its collection, whatever they are called now.
+
+    Raises:
+        Ex4dError: NOT_FOUND, the collection or one of its parts is gone.
+    """
+    collection = bpy.data.collections.get(collection_name)
+    if collection is None:
+        raise Ex4dError(
+            NOT_FOUND, f"The collection '{collection_name}' is gone.", "Reconstruct or import the clip again."
+        )
+    names = {}
+    for role in (ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA):
+        found = [obj.name for obj in collection.all_objects if obj.get(ROLE) == role]
+        if not found:
+            raise Ex4dError(
+                NOT_FOUND,
+                f"The {role.replace('_', ' ')} of '{collection_name}' is gone.",
+                "Undo its deletion, or import the reconstruction again.",
+            )
+        names[role] = found[0]
+    return Built(collection_name, names[ROOT], names[SOURCE_CAMERA], names[MESH], names[SHOT_CAMERA])
+
+
+def manifest_of(collection_name: str) -> SceneManifest:
+    """What `scene.json` said of a built reconstruction.
+
+    Raises:
+        Ex4dError: NOT_FOUND, there is no such reconstruction in the file.
+    """
+    collection = bpy.data.collections.get(collection_name)
+    if collection is None or MANIFEST not in collection:
+        raise Ex4dError(NOT_FOUND, f"The collection '{collection_name}' holds no reconstruction.")
+    return scene_manifest.from_dict(json.loads(collection[MANIFEST]), f"'{collection_name}'")
+
+
+def make_paths_relative(collection_name: str) -> None:
+    """Gives a reconstruction's sequences paths relative to the saved file. For calling before a save, too.
+
+    Does nothing in a file that was never saved, or where the sequences lie on another drive.
+    """
+    collection = bpy.data.collections.get(collection_name)
+    if collection is None or not bpy.data.filepath:
+        return
+    for obj in collection.all_objects:
+        modifier = mesh_nodes.find_modifier(obj)
+        if modifier is None:
+            continue
+        images = [mesh_nodes.get_input(modifier, "Depth")]
+        material = mesh_nodes.get_input(modifier, "Material")
+        if material is not None:
+            images += [node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE"]
+        for image in images:
+            if image is not None:
+                _make_relative(image)
+
+
+def _make_relative(image: bpy.types.Image) -> None:
+    try:
+        path = bpy.path.relpath(bpy.path.abspath(image.filepath))
+    except ValueError:  # another drive on Windows: only the absolute path can name it
+        return
+    if image.filepath != path:
+        image.filepath = path
+
+
+def _object(
+    collection: bpy.types.Collection,
+    name: str,
+    data: bpy.types.ID | None,
+    role: str,
+    parent: bpy.types.Object | None = None,
+) -> bpy.types.Object:
+    obj = bpy.data.objects.new(name, data)
+    obj[ROLE] = role
+    obj.parent = parent
+    collection.objects.link(obj)
+    return obj
+
+
+def _camera(
+    collection: bpy.types.Collection, name: str, manifest: SceneManifest, role: str, parent: bpy.types.Object
+) -> bpy.types.Object:
+    data = bpy.data.cameras.new(name)
+    lens = camera_math.lens_for(manifest.focal, manifest.cx, manifest.cy, manifest.width, manifest.height)
+    data.sensor_fit, data.sensor_width = lens.sensor_fit, lens.sensor_width
+    data.lens, data.shift_x, data.shift_y = lens.lens, lens.shift_x, lens.shift_y
+    data.display_size = manifest.pivot * 0.1
+    data.clip_start = manifest.pivot * 1e-3
+    data.clip_end = manifest.far * 100.0
+    return _object(collection, name, data, role, parent)
+
+
+def _set_up(scene: bpy.types.Scene, manifest: SceneManifest) -> None:
+    render = scene.render
+    render.resolution_x, render.resolution_y, render.resolution_percentage = manifest.width, manifest.height, 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    render.fps, render.fps_base = frame_rate.to_blender(manifest.fps)
+    scene.frame_start, scene.frame_end = 1, manifest.frames
+    scene.frame_set(1)
+
+
+def _follow_inputs(
+    mesh: bpy.types.Object, source: bpy.types.Object, material: bpy.types.Material, manifest: SceneManifest
+) -> None:
+    """Drivers: the pictures run with the mesh, and the source camera shows the mesh's focal length and centre.
+
+    The start of an image sequence cannot be driven, its offset can: the material's sequence is one frame long, and the
+    offset does the counting. All are plain arithmetic, which Blender evaluates without running Python: no file needs to be trusted for them.
+    """
+    view = max(manifest.width, manifest.height)
+    sensor = camera_math.DEFAULT_SENSOR
+    offset = f'nodes["{materials.PICTURE}"].image_user.frame_offset'
+    count = f"min(max(floor(frame) - value, 0), {manifest.frames - 1})"
+    _drive(material.node_tree, offset, mesh, "Frame Start", count)
+    _drive(source.data, "lens", mesh, "Focal", f"value * {sensor / view!r}")
+    _drive(source.data, "shift_x", mesh, "Principal X", f"({manifest.width / 2!r} - value) / {view}")
+    _drive(source.data, "shift_y", mesh, "Principal Y", f"(value - {manifest.height / 2!r}) / {view}")
+
+
+def _drive(owner: bpy.types.ID, path: str, mesh: bpy.types.Object, source_input: str, expression: str) -> None:
+    modifier = mesh_nodes.find_modifier(mesh)
+    driver = owner.driver_add(path).driver
+    variable = driver.variables.new()
+    variable.name = "value"
+    target = variable.targets[0]
+    target.id = mesh
+    target.data_path = f'modifiers["{modifier.name}"]{mesh_nodes.input_path(modifier, source_input)}'
+    driver.type = "SCRIPTED"
+    driver.expression = expression
