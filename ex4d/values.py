@@ -105,6 +105,7 @@ class Scene:
     estimator: str
     draft: bool
     notes: tuple[str, ...] = ()
+    edge_rule: str = "jump"  # how stretched faces were told from real surface
 
 
 @dataclass(frozen=True, eq=False)

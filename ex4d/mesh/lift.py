@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth of a picture → depth watertight mesh. `ex4d.values.DWMesh` says where the vertices lie."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ex4d.mesh.edges import EDGE_RATIO, seen
+from ex4d.values import BORDER, F32, F64, Bool, DWMesh, Intrinsics
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+
+FURTHEST = 1e6  # scene units; the adjustment below never gives more, so neither may a mesh
+_FAR_FACTOR = 4.0  # the skirt, in multiples of the depth that 99 % of the clip is nearer than
+_SAMPLES = 4_000_000  # for percentiles; a regular subset of longer clips does as well
+
+
+def default_intrinsics(width: int, height: int, focal: float | None = None) -> Intrinsics:
+    """A camera for a clip of which nothing is known: 500/512 of the longest side, principal point in the centre.
+
+    Raises:
+        Ex4dError: BAD_INPUT for a focal length that is not a positive number.
+    """
+    if focal is None:
+        focal = max(width, height) * 500.0 / 512.0
+    if not (np.isfinite(focal) and focal > 0.0):
+        raise Ex4dError(BAD_INPUT, f"A focal length of {focal} pixels cannot be used.", "Give a positive number.")
+    return Intrinsics(width, height, float(focal), float(focal), width / 2.0, height / 2.0)
+
+
+def far_depth(z: F32) -> float:
+    """Depth of the skirt and the back for a whole clip [T, H, W]: 4 x its 99th percentile, at least 1.05 x its max."""
+    flat = z.reshape(-1)
+    step = max(1, -(-flat.size // _SAMPLES)) | 1  # odd, so that it does not walk down one column of the picture
+    typical = float(np.percentile(flat[:: step if flat.size > _SAMPLES else 1], 99.0))
+    return min(max(_FAR_FACTOR * typical, 1.05 * float(flat.max())), FURTHEST)
+
+
+@lru_cache(maxsize=8)
+def ray_positions(height: int, width: int) -> tuple[F64, F64]:
+    """Where the vertices' rays pass through the picture: u of the columns [W+4], v of the rows [H+4], in pixels.
+
+    They are the texture coordinates too (pixel centres at +0.5). Read-only.
+    """
+    u = np.clip(np.arange(width + 2 * BORDER) - (BORDER - 0.5), 0.0, width)
+    v = np.clip(np.arange(height + 2 * BORDER) - (BORDER - 0.5), 0.0, height)
+    u.flags.writeable = v.flags.writeable = False
+    return u, v
+
+
+def lift(
+    depth: F32,
+    far: float,
+    *,
+    edge_rule: str = "jump",
+    edge_ratio: float = EDGE_RATIO,
+    intrinsics: Intrinsics | None = None,
+) -> tuple[F32, Bool]:
+    """Depth of one picture → depth of the mesh's vertices, and which triangles are real surface.
+
+    Args:
+        depth: [H, W] z-depth, > 0.
+        far: depth of the skirt.
+        edge_rule: one of `EDGE_RULES`.
+        edge_ratio: for "jump": the largest depth ratio within a triangle of real surface.
+        intrinsics: of the picture; only "angle" and "boundary" ask for it (`default_intrinsics` otherwise).
+
+    Returns:
+        [H+4, W+4] float32 z, and [H+3, W+3, 2] bool as in `DWMesh`. Skirt quads are never valid.
+
+    Raises:
+        Ex4dError: BAD_INPUT for an unknown rule.
+    """
+    height, width = depth.shape
+    mesh_depth = np.full((height + 2 * BORDER, width + 2 * BORDER), far, np.float32)
+    mesh_depth[1:-1, 1:-1] = np.pad(depth, 1, mode="edge")
+    camera = intrinsics if intrinsics is not None else default_intrinsics(width, height)
+    points = _points(mesh_depth, camera) if edge_rule != "jump" else np.empty((0, 0, 3))
+    valid = seen(mesh_depth, points, edge_rule, edge_ratio)
+    valid[0] = valid[-1] = False
+    valid[:, 0] = valid[:, -1] = False
+    return mesh_depth, valid
+
+
+def adjust_depth(depth: F32, scale: float, shift: float) -> F32:
+    """Scale and shift of the disparity: z' = 1 / max(scale / z + shift, 1e-6). Blender's node group does the same."""
+    disparity = np.maximum(scale / depth.astype(np.float64) + shift, 1.0 / FURTHEST)
+    return (1.0 / disparity).astype(np.float32)
+
+
+def vertices(mesh: DWMesh) -> F64:
+    """Positions of the vertices in the source camera's axes (OpenCV), [V, 3] float64, row by row of the grid."""
+    return _points(mesh.depth, mesh.intrinsics).reshape(-1, 3)
+
+
+def _points(depth: F32, camera: Intrinsics) -> F64:
+    u, v = ray_positions(depth.shape[0] - 2 * BORDER, depth.shape[1] - 2 * BORDER)
+    points = np.empty((*depth.shape, 3), np.float64)
+    points[..., 2] = depth
+    points[..., 0] = points[..., 2] * ((u - camera.cx) / camera.fx)
+    points[..., 1] = points[..., 2] * ((v - camera.cy) / camera.fy)[:, None]
+    return points

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clip + depth → scene, and the scene as a folder of files (see "Files" in docs/architecture.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ex4d.files import replacing
+from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
+from ex4d.mesh.edges import EDGE_RATIO
+from ex4d.mesh.lift import FURTHEST, adjust_depth, default_intrinsics, far_depth, lift
+from ex4d.values import BORDER, F32, Bool, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
+
+PIVOT_PERCENTILE = 5.0  # of the first frame's depth: near the front of the subject, and not one stray pixel
+_VERSION = 1
+
+
+def build_scene(
+    clip: Clip,
+    depth: DepthVideo,
+    *,
+    focal: float | None = None,
+    edge_rule: str = "jump",
+    edge_ratio: float = EDGE_RATIO,
+) -> Scene:
+    """Lifts every frame of a clip.
+
+    Args:
+        clip: the pictures.
+        depth: their depth, of the same size and length.
+        focal: focal length in pixels of `clip.frames`; None = 500/512 of the longest side.
+        edge_rule: which triangles count as stretched, one of `ex4d.mesh.EDGE_RULES`.
+        edge_ratio: for the rule "jump".
+
+    Raises:
+        Ex4dError: SIZE_MISMATCH when clip and depth differ in size or length, BAD_INPUT for depth that is not positive
+            and finite, a focal length that is not positive, or an unknown rule.
+    """
+    total, height, width = clip.frames.shape[:3]
+    if depth.z.shape != (total, height, width):
+        frames, rows, columns = depth.z.shape
+        raise Ex4dError(
+            SIZE_MISMATCH,
+            f"The depth has {frames} frames of {columns}x{rows}, the clip {total} of {width}x{height}.",
+            "Both must have the same size and length.",
+        )
+    if total == 0:
+        raise Ex4dError(BAD_INPUT, "The clip has no frames.")
+    if not (np.isfinite(depth.z).all() and depth.z.min() > 0.0):
+        raise Ex4dError(BAD_INPUT, "The depth has values that are not positive numbers.", "Check the depth files.")
+    intrinsics = default_intrinsics(width, height, focal)
+    notes = clip.notes + depth.notes
+    z, limit = depth.z, np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
+    if z.max() > limit:
+        z = np.minimum(z, limit)
+        notes += (f"depth beyond {limit:.0f} units was brought to there",)
+    far = far_depth(z)
+    mesh_depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
+    mesh_valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
+    for t in range(total):
+        mesh_depth[t], mesh_valid[t] = lift(
+            z[t], far, edge_rule=edge_rule, edge_ratio=edge_ratio, intrinsics=intrinsics
+        )
+    pivot = float(np.percentile(z[0], PIVOT_PERCENTILE))
+    return Scene(clip, mesh_depth, mesh_valid, intrinsics, far, pivot, depth.estimator, depth.draft, notes, edge_rule)
+
+
+def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
+    """The source mesh at frame `t` of a shot, as the artist set it: focal length, principal point, disparity.
+
+    Raises:
+        Ex4dError: BAD_INPUT when the shot asks for a frame that the scene has not, or for a value that cannot be used.
+    """
+    index = int(source.frame[t])
+    if not 0 <= index < len(scene.mesh_depth):
+        raise Ex4dError(
+            BAD_INPUT,
+            f"Frame {t + 1} of the shot asks for source frame {index + 1}, the scene has {len(scene.mesh_depth)}.",
+        )
+    focal, cx, cy, scale, shift = (
+        float(values[t])
+        for values in (source.focal, source.cx, source.cy, source.disparity_scale, source.disparity_shift)
+    )
+    if not (np.isfinite([focal, cx, cy, scale, shift]).all() and focal > 0.0):
+        raise Ex4dError(BAD_INPUT, f"The source mesh of frame {t + 1} has settings that cannot be used.")
+    camera = Intrinsics(scene.intrinsics.width, scene.intrinsics.height, focal, focal, cx, cy)
+    return DWMesh(adjust_depth(scene.mesh_depth[index], scale, shift), scene.mesh_valid[index], camera)
+
+
+def save_scene(
+    folder: Path,
+    scene: Scene,
+    on_file: Callable[[str], None],
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a scene, frame by frame; `scene.json` last, so that a folder with it is whole.
+
+    A file that is there already with the same content stays as it is, so a save that was interrupted goes on where it
+    stopped. Each file is finished in one step.
+
+    Args:
+        folder: made when missing.
+        scene: what to write.
+        on_file: called with each file's name, relative to `folder` with "/", when it is finished or was found so.
+        provenance: goes into `scene.json` as it is.
+
+    Raises:
+        Ex4dError: DISK when a file cannot be written.
+    """
+    for t, picture in enumerate(scene.clip.frames):
+        name = f"source/{t + 1:04d}.png"
+        if not _same_png(folder / name, picture):
+            write_png(folder / name, picture)
+        on_file(name)
+        name = f"mesh/{t + 1:04d}.exr"
+        channels = _mesh_channels(scene.mesh_depth[t], scene.mesh_valid[t])
+        if not _same_exr(folder / name, channels):
+            write_exr(folder / name, channels)
+        on_file(name)
+    camera = scene.intrinsics
+    value = {
+        "version": _VERSION,
+        "name": scene.clip.name,
+        "width": camera.width,
+        "height": camera.height,
+        "fps": [scene.clip.fps.numerator, scene.clip.fps.denominator],
+        "frames": len(scene.clip.frames),
+        "focal": camera.fx,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "far": scene.far,
+        "pivot": scene.pivot,
+        "estimator": scene.estimator,
+        "draft": scene.draft,
+        "edge_rule": scene.edge_rule,
+        "notes": list(scene.notes),
+        "provenance": dict(provenance or {}),
+    }
+    with replacing(folder / "scene.json") as part:
+        part.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    on_file("scene.json")
+
+
+def load_scene(folder: Path) -> Scene:
+    """Reads what `save_scene` wrote, bit for bit.
+
+    Raises:
+        Ex4dError: NOT_FOUND for a missing file, BAD_INPUT or NOT_A_CLIP for a broken one.
+    """
+    if not (folder / "scene.json").is_file():
+        raise Ex4dError(NOT_FOUND, f"There is no finished scene in {folder}.", "Reconstruct the clip again.")
+    broken = f"{folder / 'scene.json'} is not a scene of this version."
+    try:
+        value = json.loads(read_file(folder / "scene.json"))
+        if value["version"] != _VERSION:
+            raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.")
+        total, width, height = (int(value[key]) for key in ("frames", "width", "height"))
+        focal = float(value["focal"])
+        intrinsics = Intrinsics(width, height, focal, focal, float(value["cx"]), float(value["cy"]))
+        fps = Fraction(*(int(number) for number in value["fps"]))
+        far, pivot = float(value["far"]), float(value["pivot"])
+        name, estimator, edge_rule = (str(value[key]) for key in ("name", "estimator", "edge_rule"))
+        draft, notes = bool(value["draft"]), tuple(str(note) for note in value["notes"])
+    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
+        raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.") from error
+    frames = np.empty((total, height, width, 3), np.uint8)
+    depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
+    valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
+    for t in range(total):
+        picture = read_png(folder / f"source/{t + 1:04d}.png")
+        channels = read_exr(folder / f"mesh/{t + 1:04d}.exr")
+        if picture.shape != frames.shape[1:] or any(
+            channel not in channels or channels[channel].shape != depth.shape[1:] for channel in "RGB"
+        ):
+            raise Ex4dError(
+                SIZE_MISMATCH,
+                f"Frame {t + 1} of the scene in {folder} has another size than the scene.",
+                "Reconstruct the clip again.",
+            )
+        frames[t], depth[t] = picture, channels["R"]
+        valid[t, ..., 0], valid[t, ..., 1] = channels["G"][:-1, :-1] > 0.5, channels["B"][:-1, :-1] > 0.5
+    clip = Clip(frames, fps, name)
+    return Scene(clip, depth, valid, intrinsics, far, pivot, estimator, draft, notes, edge_rule)
+
+
+def _mesh_channels(depth: F32, valid: Bool) -> dict[str, F32]:
+    lower, upper = np.zeros_like(depth), np.zeros_like(depth)
+    lower[:-1, :-1], upper[:-1, :-1] = valid[..., 0], valid[..., 1]
+    return {"R": depth, "G": lower, "B": upper}
+
+
+def _same_png(path: Path, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
+    try:
+        return path.exists() and np.array_equal(read_png(path), picture)
+    except Ex4dError:
+        return False  # broken: it is written again
+
+
+def _same_exr(path: Path, channels: Mapping[str, F32]) -> bool:
+    try:
+        found = read_exr(path) if path.exists() else {}
+    except Ex4dError:
+        return False
+    return found.keys() == channels.keys() and all(np.array_equal(found[key], channels[key]) for key in channels)
