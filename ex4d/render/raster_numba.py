@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Z-buffer rasterizer for small triangles, exact in float64.
 
-2D homogeneous edge functions (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997): a corner
-is h = (X, Y, w) with the pixel position X/w, Y/w. At a pixel p, d = (X - p_x w, Y - p_y w) points from the
-pixel to the corner, and the three cross products E of two such d are proportional to the barycentrics of the point that is seen
-there. So a pixel is covered where all three have one sign, with no division and no clipping: where a triangle
+2D homogeneous edge functions (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates", 1997): a
+corner is h = (X, Y, w) with the pixel position X/w, Y/w. At a pixel p, d = (X - p_x w, Y - p_y w) points from the pixel
+to the corner, and the three cross products E of two such d are proportional to the barycentrics of the point that is
+seen there. So a pixel is covered where all three have one sign, with no division and no clipping: where a triangle
 reaches behind the camera, that part comes out with negative w and is dropped.
 
 Why there are no holes and no pixels covered twice:
@@ -101,6 +101,8 @@ def _bound(corners, faces, start, stop, height, width, edges, boxes, counts):  #
                             x = (corners[a, 0] + s * (corners[b, 0] - corners[a, 0])) / w
                             y = (corners[a, 1] + s * (corners[b, 1] - corners[a, 1])) / w
                             left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
+        if left > right:
+            continue
         # A little wider than computed: this only saves work, the edge functions decide.
         left = max(left - 1e-6 - 1e-9 * abs(left), -1.0)
         right = min(right + 1e-6 + 1e-9 * abs(right), width + 1.0)
