@@ -24,7 +24,7 @@ def set_node_option(node: bpy.types.Node, option: str, value: str) -> None:
 
 
 def fcurves(owner: bpy.types.ID) -> Any:
-    """The F-curves that animate a data block, as a collection with `find`, `remove` and iteration; None if there are none.
+    """The F-curves that animate a data block (a collection with `find` and `remove`); None if there are none.
 
     An object and its camera data may share one action with a slot each, so the slot decides. 5.0 removed
     `Action.fcurves`; layers and slots are in all supported versions.
@@ -54,3 +54,22 @@ def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any
 def modifier_input_path(identifier: str) -> str:
     """Property path of an input below the modifier."""
     return f'["{identifier}"]'
+
+
+def sequencer_scene(context: bpy.types.Context) -> bpy.types.Scene:
+    """The scene that the sequencer shows. Since 5.0 a workspace may show another one than it edits."""
+    return getattr(context, "sequencer_scene", None) or context.scene
+
+
+def show_in_sequencer(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
+    """Have the sequencer show this scene, where it shows none. Before 5.0 it always shows the context's."""
+    workspace = context.workspace
+    if workspace is not None and hasattr(workspace, "sequencer_scene") and workspace.sequencer_scene is None:
+        workspace.sequencer_scene = scene
+
+
+def strip_range(strip: bpy.types.Strip) -> tuple[int, int]:
+    """First frame of a strip, and the one after its last. 5.1 gave both new names."""
+    if hasattr(strip, "left_handle"):
+        return int(strip.left_handle), int(strip.right_handle)
+    return int(strip.frame_final_start), int(strip.frame_final_end)

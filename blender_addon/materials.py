@@ -13,6 +13,7 @@ from .node_builder import TreeBuilder
 PICTURE = "Picture"
 TINT_COLOUR = "Unseen Tint"
 _DEFAULT_TINT = (0.8, 0.05, 0.45, 1.0)  # linear; a hue that film rarely has
+_LONG_AGO = -100_000  # before its start a sequence asks for file 0000, which is not there
 _STRENGTH = 0.65  # of the tint over the picture
 
 
@@ -34,7 +35,7 @@ def build(name: str, first_picture: Path) -> bpy.types.Material:
     picture = b.node("ShaderNodeTexImage", interpolation="Linear", extension="EXTEND", image=image)
     picture.name = PICTURE
     user = picture.image_user
-    user.frame_duration, user.frame_start, user.frame_offset = 1, 1, 0
+    user.frame_duration, user.frame_start, user.frame_offset = 1, _LONG_AGO, 0
     user.use_auto_refresh = True
     b.feed(picture, "Vector", b.node("ShaderNodeUVMap", uv_map=UV_MAP).outputs[0])
     tint = b.node("ShaderNodeRGB", TINT_COLOUR)

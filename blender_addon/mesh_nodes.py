@@ -245,9 +245,12 @@ def _lifted(b: TreeBuilder, given: dict[str, Any], texel: Any, u: Any, v: Any) -
 def _choice(b: TreeBuilder, menu: Any) -> Any:
     """The "Unseen" menu as a number, in the order of `UNSEEN_CHOICES`."""
     node = b.node("GeometryNodeMenuSwitch", data_type="INT")
-    node.enum_items.clear()
+    # The modifier stores the number that an item got when it was made: 0 and 1 are those the node comes with.
     for number, name in enumerate(UNSEEN_CHOICES):
-        node.enum_items.new(name)
+        if number < len(node.enum_items):
+            node.enum_items[number].name = name
+        else:
+            node.enum_items.new(name)
         b.feed(node, name, number)
     b.feed(node, "Menu", menu)
     return node.outputs[0]

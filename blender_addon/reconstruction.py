@@ -208,7 +208,8 @@ def _follow_inputs(
     """Drivers: the pictures run with the mesh, and the source camera shows the mesh's focal length and centre.
 
     The start of an image sequence cannot be driven, its offset can: the material's sequence is one frame long, and the
-    offset does the counting. All are plain arithmetic, which Blender evaluates without running Python: no file needs to be trusted for them.
+    offset does the counting. All are plain arithmetic, which Blender evaluates without running Python, so they work in
+    files that nobody has declared trusted.
     """
     view = max(manifest.width, manifest.height)
     sensor = camera_math.DEFAULT_SENSOR

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes down, frame by frame, what the shot camera sees and how the source mesh stands: what is sent to the backend.
+
+Everything is read from the evaluated scene, so that constraints, drivers, parents and animated lenses count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import bpy
+import numpy as np
+
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNSUPPORTED, Ex4dError
+from shared_protocol.messages import CameraSample
+
+from . import mesh_nodes
+from .core import camera_math, frame_rate
+
+FOLLOW_SCENE = ""  # in place of a camera's name: the scene's camera of each frame, as timeline markers switch it
+
+
+def resolution(scene: bpy.types.Scene) -> tuple[int, int]:
+    """Width and height of the scene's renders, percentage applied (and rounded down, as Blender does)."""
+    render = scene.render
+    share = render.resolution_percentage
+    return max(1, render.resolution_x * share // 100), max(1, render.resolution_y * share // 100)
+
+
+def rate(scene: bpy.types.Scene) -> tuple[int, int]:
+    """The scene's frames per second as (numerator, denominator)."""
+    return frame_rate.from_blender(scene.render.fps, scene.render.fps_base)
+
+
+def sample(
+    scene: bpy.types.Scene, camera_name: str, mesh_name: str, frames: Iterable[float]
+) -> tuple[CameraSample, ...]:
+    """The shot camera and the mesh's inputs at each of the frames.
+
+    Poses are relative to the mesh (which normally stands where its root does): moving, turning or uniformly scaling
+    the root changes nothing, and neither does moving the mesh itself against the camera go unseen.
+
+    Args:
+        scene: the scene to evaluate. Its current frame and its camera are as before when this returns.
+        camera_name: the camera object; `FOLLOW_SCENE` for the scene's camera, with the timeline's camera markers.
+        mesh_name: the imported mesh.
+        frames: scene frames; fractions are evaluated in between.
+
+    Raises:
+        Ex4dError: NOT_FOUND (camera or mesh are gone, or not in the view layer), UNSUPPORTED (not a perspective
+            camera), BAD_INPUT (no frames, or a scale that the backend could not reproduce).
+    """
+    wanted = list(frames)
+    if not wanted:
+        raise Ex4dError(BAD_INPUT, "There are no frames to take the camera from.", "Check the scene's frame range.")
+    with _current_frame_kept(scene), bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+        return tuple(_sample_at(scene, camera_name, mesh_name, frame) for frame in wanted)
+
+
+def frames_with_other_camera(scene: bpy.types.Scene, camera_name: str, frames: Sequence[int]) -> tuple[int, ...]:
+    """The frames at which a timeline marker makes another camera the scene's, so that the viewport shows that one."""
+    marks = sorted((m.frame, m.camera.name) for m in scene.timeline_markers if m.camera is not None)
+    if not marks:
+        return ()
+    found = []
+    for frame in frames:
+        passed = [name for at, name in marks if at <= frame]
+        if (passed[-1] if passed else marks[0][1]) != camera_name:  # before the first marker, its camera holds
+            found.append(frame)
+    return tuple(found)
+
+
+@contextmanager
+def _current_frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
+    frame, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
+    try:
+        yield
+    finally:
+        scene.frame_set(frame, subframe=subframe)
+        if scene.camera != camera:  # a marker switched it
+            scene.camera = camera
+
+
+def _sample_at(scene: bpy.types.Scene, camera_name: str, mesh_name: str, frame: float) -> CameraSample:
+    whole = math.floor(frame)
+    scene.frame_set(whole, subframe=frame - whole)
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    camera = _evaluated(scene, depsgraph, _camera_name(scene, camera_name), "camera")
+    mesh = _evaluated(scene, depsgraph, mesh_name, "mesh")
+    if camera.type != "CAMERA":
+        raise Ex4dError(BAD_INPUT, f"'{camera.name}' is not a camera.", "Choose a camera object.")
+    fx, fy, cx, cy = _intrinsics(scene, camera)
+    pose = camera_math.world_from_camera(np.array(mesh.matrix_world), np.array(camera.matrix_world))
+    source = _source(mesh)
+    return CameraSample(
+        world_from_camera=tuple(float(value) for value in pose.reshape(-1)),
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        source_frame=min(max(whole - int(source["Frame Start"]), 0), int(source["Frames"]) - 1),
+        source_focal=float(source["Focal"]),
+        source_cx=float(source["Principal X"]),
+        source_cy=float(source["Principal Y"]),
+        disparity_scale=float(source["Disparity Scale"]),
+        disparity_shift=float(source["Disparity Shift"]),
+    )
+
+
+def _camera_name(scene: bpy.types.Scene, name: str) -> str:
+    if name != FOLLOW_SCENE:
+        return name
+    if scene.camera is None:
+        raise Ex4dError(NOT_FOUND, f"The scene '{scene.name}' has no camera.", "Set one in the scene's properties.")
+    return scene.camera.name
+
+
+def _evaluated(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, name: str, what: str) -> bpy.types.Object:
+    obj = scene.objects.get(name)
+    if obj is None:
+        raise Ex4dError(NOT_FOUND, f"The {what} '{name}' is not in the scene '{scene.name}'.", "Choose it again.")
+    evaluated = obj.evaluated_get(depsgraph)
+    if not evaluated.is_evaluated:
+        raise Ex4dError(
+            NOT_FOUND,
+            f"The {what} '{name}' is switched off in the view layer, so its position is unknown.",
+            "Enable its collection in the outliner.",
+        )
+    return evaluated
+
+
+def _intrinsics(scene: bpy.types.Scene, camera: bpy.types.Object) -> tuple[float, float, float, float]:
+    data = camera.data
+    if data.type != "PERSP":
+        raise Ex4dError(
+            UNSUPPORTED,
+            f"The camera '{camera.name}' is {_KINDS.get(data.type, data.type.lower())}.",
+            "Set its lens type to Perspective.",
+        )
+    lens = camera_math.Lens(
+        data.lens, data.sensor_width, data.sensor_height, data.sensor_fit, data.shift_x, data.shift_y
+    )
+    render = scene.render
+    return camera_math.intrinsics(lens, *resolution(scene), render.pixel_aspect_x, render.pixel_aspect_y)
+
+
+_KINDS = {"ORTHO": "orthographic", "PANO": "panoramic"}
+
+
+def _source(mesh: bpy.types.Object) -> dict[str, float]:
+    """The mesh group's inputs as they stand at this frame."""
+    modifier = mesh_nodes.find_modifier(mesh)
+    if modifier is None:
+        raise Ex4dError(
+            NOT_FOUND,
+            f"'{mesh.name}' is not an imported reconstruction: it lacks the modifier '{mesh_nodes.MODIFIER}'.",
+            "Choose the imported mesh. If the modifier was applied, undo that.",
+        )
+    names = (
+        "Focal", "Principal X", "Principal Y", "Disparity Scale", "Disparity Shift", "Frame Start", "Frames"
+    )  # fmt: skip
+    return {name: mesh_nodes.get_input(modifier, name) for name in names}
