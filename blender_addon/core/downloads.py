@@ -22,7 +22,6 @@ from shared_protocol.messages import (
     FileList,
     Generate,
     JobInfo,
-    ListFiles,
     Reconstruct,
     Render,
 )
@@ -125,16 +124,14 @@ class Job:
         if self.info is None or not self.info.artifact:
             return None
         try:
-            reply, _ = client.request(ListFiles(self.info.artifact))
+            listing = client.files(self.info.artifact)
         except Ex4dError as e:
             if e.code == NOT_FOUND:  # nothing of it is finished yet
                 return None
             raise
-        if not isinstance(reply, FileList):
-            raise Ex4dError(BAD_MESSAGE, f"The backend answered a list of files with {type(reply).__name__}.")
-        for file in reply.files:
+        for file in listing.files:
             self.on_file(file)
-        return reply
+        return listing
 
     # ---- one step of work
 

@@ -29,7 +29,7 @@ class Connect:
     """Connect to the backend that wrote this file; give up after `patience_s` seconds."""
 
     connection_file: Path
-    patience_s: float = 5.0
+    patience_s: float = 3.0
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared_protocol.client import Client
-from shared_protocol.errors import NOT_A_BACKEND, NOT_FOUND, UNREACHABLE, VERSION, Ex4dError
-from shared_protocol.messages import Shutdown
+from shared_protocol.errors import NOT_A_BACKEND, UNREACHABLE, VERSION, Ex4dError
 
 from . import events as ev
 from .launch import backend_is_gone, connection_stamp, ended_early, start_program
@@ -42,7 +41,6 @@ class Link:
         self._give_up: float | None = None  # monotonic time; None = never
         self._next = 0.0
         self._wait = _FIRST_WAIT_S
-        self._refused: tuple[bytes, Ex4dError] | None = None  # a file that is no use until it changes
         self._launch: ev.Launch | None = None  # to be started when nobody answers
         self._process: subprocess.Popen[bytes] | None = None
         self._stale = b""  # connection file as it was before the program was started
@@ -58,7 +56,6 @@ class Link:
         self._file = command.connection_file
         self._launch = command if isinstance(command, ev.Launch) else None
         self._give_up = time.monotonic() + command.patience_s
-        self._refused = None
         self._soon()
         starting = self._launch is not None
         self._say(
@@ -78,7 +75,7 @@ class Link:
             self.release()
             return
         try:
-            self.client.request(Shutdown())
+            self.client.shutdown()
         except Ex4dError as e:
             if e.code not in LOST:
                 raise
@@ -109,7 +106,7 @@ class Link:
         except Ex4dError as e:
             self._not_yet(e, stamp)
             return False
-        self._give_up, self._launch, self._refused = None, None, None
+        self._give_up = self._launch = None
         self._wait = _FIRST_WAIT_S
         welcome = self.client.welcome
         self._state = ev.CONNECTED
@@ -121,7 +118,8 @@ class Link:
         _log.warning("connection lost: %s", error)
         self._close_client()
         self._give_up = None
-        self._soon()
+        self._wait = _FIRST_WAIT_S
+        self._next = time.monotonic() + self._wait
         self._state = ev.RECONNECTING
         self._emit(
             ev.LinkChanged(
@@ -151,24 +149,19 @@ class Link:
         """Raise for a connection file that is known to lead nowhere."""
         if not stamp:
             raise Ex4dError(UNREACHABLE, "No backend is running.", "Press Start Backend.")
-        if self._refused is not None and self._refused[0] == stamp:
-            raise self._refused[1]
         if self._process is not None and stamp == self._stale:
             raise Ex4dError(UNREACHABLE, "The backend is still starting.")
         if backend_is_gone(stamp):
             raise Ex4dError(UNREACHABLE, "No backend is running.", "Press Start Backend.")
 
     def _not_yet(self, error: Ex4dError, stamp: bytes) -> None:
-        """An attempt failed: start the program, wait, or give up."""
-        if error.code in (VERSION, NOT_A_BACKEND) and self._launch is None:
-            self._refused = (stamp, error)  # asking again would get the same answer
-            if self._state != ev.RECONNECTING:
-                self._fail(error)
-                return
-        elif error.code == VERSION:
-            self._fail(error)
-            return
-        elif error.code not in (UNREACHABLE, NOT_FOUND, NOT_A_BACKEND):
+        """An attempt failed: start the program, wait, or give up.
+
+        A backend that is stopped in a debugger or swapped out looks like another program on its port, so one that was
+        connected before is looked for until it is let go.
+        """
+        hopeful = {UNREACHABLE, NOT_A_BACKEND} if self._launch or self._state == ev.RECONNECTING else {UNREACHABLE}
+        if error.code not in hopeful:
             self._fail(error)
             return
         if self._launch is not None and self._process is None:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared_protocol.client import Client
-from shared_protocol.errors import BAD_MESSAGE, CANCELLED, INTERNAL, NOT_FOUND, Ex4dError
-from shared_protocol.messages import Cancel, FileReady, JobInfo
+from shared_protocol.errors import CANCELLED, INTERNAL, NOT_FOUND, Ex4dError
+from shared_protocol.messages import FileReady, JobInfo
 
 from . import events as ev
 from .downloads import Job
@@ -112,9 +112,7 @@ class _Thread(threading.Thread):
             working = self._bring_files(client)
             for news in client.poll(0.0 if working else _IDLE_S):
                 self._on_news(news)
-        except Ex4dError as e:
-            if e.code not in LOST:
-                raise
+        except Ex4dError as e:  # errors of a single job do not come this far
             self._lost(e)
 
     # ---- commands
@@ -165,7 +163,7 @@ class _Thread(threading.Thread):
             self._emit(ev.JobFailed(job_id, CANCELLED, "Cancelled.", ""))
             return
         try:
-            job.on_info(_cancel(client, job_id), self._emit)
+            job.on_info(client.cancel(job_id), self._emit)
         except Ex4dError as e:
             if e.code not in LOST:
                 raise
@@ -226,17 +224,10 @@ class _Thread(threading.Thread):
             self._emit(ev.JobFailed(job_id, INTERNAL, "Something went wrong in the extension.", "The log says more."))
 
 
-def _cancel(client: Client, job_id: str) -> JobInfo:
-    reply, _ = client.request(Cancel(job_id))
-    if not isinstance(reply, JobInfo):
-        raise Ex4dError(BAD_MESSAGE, f"The backend answered a cancellation with {type(reply).__name__}.")
-    return reply
-
-
 def _cancel_quietly(client: Client, job_id: str) -> None:
     """Cancel a job that the backend may never have heard of."""
     try:
-        _cancel(client, job_id)
+        client.cancel(job_id)
     except Ex4dError as e:
         if e.code != NOT_FOUND:
             raise

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The panel: a status line with the one button that helps, and the six steps in their order."""
+
+import bpy
+
+from . import places, reconstruction, runtime, status
+from .core import events as ev
+
+_ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
+_WIDTH = 44  # characters in a line of the sidebar, about
+
+
+class _DoorMenu:
+    """A menu of estimators or generators; those that do not work here say why."""
+
+    kind = ""
+
+    def draw(self, _context):
+        layout = self.layout
+        if self.kind == "depth":
+            self._choice(layout, "auto", "Automatic", True)
+        doors = runtime.doors(self.kind)
+        for door in doors:
+            self._choice(layout, door.name, door.label, door.available)
+            if not door.available:
+                layout.label(text=door.reason, icon="BLANK1")
+        if not doors:
+            layout.label(text="Connect a backend to see what it has.")
+
+    def _choice(self, layout, name, label, available):
+        row = layout.row()
+        row.enabled = available
+        button = row.operator("ex4d.choose_door", text=label)
+        button.kind, button.name = self.kind, name
+
+
+class EX4D_MT_estimators(_DoorMenu, bpy.types.Menu):
+    bl_label = "Estimator"
+    kind = "depth"
+
+
+class EX4D_MT_generators(_DoorMenu, bpy.types.Menu):
+    bl_label = "Generator"
+    kind = "generator"
+
+
+class _Panel:
+    bl_label = "EX-4D"
+    bl_category = "EX-4D"
+    bl_region_type = "UI"
+
+    def draw(self, context):
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        settings = context.scene.ex4d
+        state = status.get()
+        _status(layout, state)
+        ready = state.link in (ev.CONNECTED, ev.RECONNECTING)
+        _clip(layout, settings, ready)
+        reconstructed = context.scene.camera is not None and any(
+            reconstruction.ARTIFACT in c for c in context.scene.collection.children_recursive
+        )
+        _camera(layout, settings, reconstructed)
+        _take(layout, context, settings, reconstructed, ready)
+
+
+def _status(layout, state):
+    box = layout.box()
+    column = box.column(align=True)
+    for i, line in enumerate(_lines(state.text or "Not connected.")):
+        column.label(text=line, icon=_ICONS[state.level] if i == 0 else "BLANK1")
+    for line in _lines(state.hint):
+        column.label(text=line, icon="BLANK1")
+    if state.job_id:
+        row = box.row(align=True)
+        row.progress(factor=state.progress, text=state.phase)
+        row.operator("ex4d.cancel", text="", icon="X")
+    if state.link in (ev.OFF, ev.FAILED, ev.RECONNECTING):
+        row = box.row(align=True)
+        row.operator("ex4d.start_backend", icon="PLAY")
+        row.operator("ex4d.connect", text="", icon="LINKED")
+    elif state.link == ev.CONNECTED:
+        box.operator("ex4d.stop_backend", icon="QUIT")
+    if not places.is_saved():
+        box.operator("wm.save_as_mainfile", text="Save the .blend", icon="FILE_TICK")
+
+
+def _clip(layout, settings, ready):
+    column = layout.column(heading="")
+    column.label(text="1  Clip", icon="FILE_MOVIE")
+    column.prop(settings, "clip_path")
+    column.prop(settings, "depth_path")
+    if settings.depth_path:
+        column.prop(settings, "depth_kind")
+    else:
+        _door(column, "Estimator", settings.estimator, "EX4D_MT_estimators", "depth")
+    row = column.row(align=True)
+    row.prop(settings, "first_frame")
+    row.prop(settings, "frame_count", text="")
+    column.prop(settings, "focal")
+    column.prop(settings, "max_side")
+    column.label(text="2  Reconstruction", icon="MESH_GRID")
+    row = column.row()
+    row.enabled = ready and not settings.reconstruct_job
+    row.operator("ex4d.reconstruct", icon="MESH_GRID")
+    if settings.draft_depth:
+        column.label(text="Draft depth: for blocking out a move", icon="ERROR")
+
+
+def _camera(layout, settings, reconstructed):
+    column = layout.column()
+    column.enabled = reconstructed
+    column.label(text="3  Camera", icon="CAMERA_DATA")
+    column.prop(settings, "move")
+    column.operator("ex4d.apply_move", icon="KEYFRAME_HLT")
+
+
+def _take(layout, context, settings, reconstructed, ready):
+    column = layout.column()
+    column.enabled = reconstructed
+    column.label(text="4  Coverage", icon="RENDER_STILL")
+    row = column.row()
+    row.enabled = ready
+    row.operator("ex4d.render_conditioning")
+    if settings.coverage_hash:
+        column.label(text=f"Seen: {settings.coverage_mean:.0%} on average, {settings.coverage_min:.0%} at worst")
+    column.label(text="5  Take", icon="RENDER_ANIMATION")
+    _door(column, "Generator", settings.generator, "EX4D_MT_generators", "generator")
+    column.prop(settings, "seed")
+    column.prop(settings, "take_name")
+    row = column.row()
+    row.enabled = ready
+    row.operator("ex4d.generate", icon="PLAY")
+    if settings.generator == "preview":
+        column.label(text="A preview, made without a model", icon="INFO")
+    if context.scene.view_settings.view_transform != "Standard":
+        column.operator("ex4d.match_source_colours", icon="COLOR")
+    column = layout.column()
+    column.label(text="6  Deliver", icon="EXPORT")
+    column.prop(settings, "export_first")
+    row = column.row()
+    row.enabled = bool(settings.take_folder)
+    row.operator("ex4d.export_take", icon="EXPORT")
+
+
+def _door(column, text, name, menu, kind):
+    label = next((d.label for d in runtime.doors(kind) if d.name == name), "Automatic" if name == "auto" else name)
+    row = column.split(factor=0.4)
+    left = row.row()
+    left.alignment = "RIGHT"
+    left.label(text=text)
+    row.menu(menu, text=label)
+
+
+def _lines(text):
+    """The text in lines that fit the sidebar."""
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + len(word) >= _WIDTH:
+            lines.append(line)
+            line = ""
+        line = f"{line} {word}".strip()
+    return [*lines, line] if line else lines
+
+
+class EX4D_PT_view3d(_Panel, bpy.types.Panel):
+    bl_idname = "EX4D_PT_view3d"
+    bl_space_type = "VIEW_3D"
+
+
+class EX4D_PT_sequencer(_Panel, bpy.types.Panel):
+    bl_idname = "EX4D_PT_sequencer"
+    bl_space_type = "SEQUENCE_EDITOR"
+
+
+register, unregister = bpy.utils.register_classes_factory(
+    (EX4D_MT_estimators, EX4D_MT_generators, EX4D_PT_view3d, EX4D_PT_sequencer)
+)

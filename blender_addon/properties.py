@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the panel shows: settings and job records of a scene (saved with it), and the state of things (not saved)."""
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from shared_protocol.moves import MOVES
+
+_MOVE_LABELS = {
+    "30": ("Arc 30°", "A quarter-height rise while turning 30 degrees around the pivot"),
+    "60": ("Arc 60°", "Turn 60 degrees around the pivot, rising a little"),
+    "90": ("Arc 90°", "Turn 90 degrees around the pivot, rising a little"),
+    "180": ("Swing 180°", "To each side and back"),
+    "zoom_in": ("Travel in", "Half the way to the pivot"),
+    "zoom_out": ("Travel out", "Back by half the distance to the pivot"),
+}
+
+
+class EX4D_PG_Scene(bpy.types.PropertyGroup):
+    """Settings of the six steps, and which jobs made what is here."""
+
+    clip_path: StringProperty(
+        name="Clip", description="A movie, or one picture of a numbered sequence", subtype="FILE_PATH"
+    )
+    depth_path: StringProperty(
+        name="Depth",
+        description="Depth of the same clip: .npz, or a file of an EXR or 16-bit PNG sequence. Empty: it is estimated",
+        subtype="FILE_PATH",
+    )
+    depth_kind: EnumProperty(
+        name="Depth is",
+        items=(
+            ("auto", "Automatic", "Told by the kind of file"),
+            ("depth", "Depth", "Larger is further"),
+            ("disparity", "Disparity", "Larger is nearer"),
+        ),
+    )
+    estimator: StringProperty(name="Estimator", description="How depth is found", default="auto")
+    focal: FloatProperty(
+        name="Focal length",
+        description="Of the camera that took the clip, in pixels of the clip. 0: a usual one is assumed",
+        min=0.0,
+        precision=1,
+    )
+    first_frame: IntProperty(name="First frame", description="First frame of the clip to use", default=1, min=1)
+    frame_count: IntProperty(name="Frames", description="How many frames to use. 0: all", default=0, min=0)
+    max_side: IntProperty(
+        name="Longest side",
+        description="Larger pictures are scaled down to it, in pixels",
+        default=1280,
+        min=16,
+        max=8192,
+    )
+
+    move: EnumProperty(
+        name="Move",
+        items=tuple((m, *_MOVE_LABELS.get(m, (m, ""))) for m in MOVES),
+        default="60",
+    )
+
+    generator: StringProperty(name="Generator", description="What paints the new shot", default="preview")
+    seed: IntProperty(name="Seed", description="Same seed and same inputs give the same take", default=0, min=0)
+    take_name: StringProperty(name="Take", description="Name of the takes. Empty: that of the clip")
+    export_first: EnumProperty(
+        name="Count from",
+        items=(("1001", "1001", "First file is 1001.png"), ("1", "1", "First file is 0001.png")),
+    )
+
+    # Records, so that a .blend that is opened again finds its jobs.
+    reconstruct_job: StringProperty(options={"HIDDEN"})
+    reconstruct_folder: StringProperty(options={"HIDDEN"})
+    reconstruct_name: StringProperty(options={"HIDDEN"})
+    scene_artifact: StringProperty(options={"HIDDEN"})
+    render_job: StringProperty(options={"HIDDEN"})
+    render_folder: StringProperty(options={"HIDDEN"})
+    render_hash: StringProperty(options={"HIDDEN"})
+    render_artifact: StringProperty(options={"HIDDEN"})  # set when the job is done
+    coverage_min: FloatProperty(name="Least coverage", subtype="FACTOR", min=0.0, max=1.0, default=0.0)
+    coverage_mean: FloatProperty(name="Mean coverage", subtype="FACTOR", min=0.0, max=1.0, default=0.0)
+    coverage_hash: StringProperty(options={"HIDDEN"})  # of the camera that the coverage belongs to
+    draft_depth: BoolProperty(options={"HIDDEN"})
+    take_folder: StringProperty(options={"HIDDEN"})  # of the newest take
+
+
+class EX4D_PG_Status(bpy.types.PropertyGroup):
+    """How things stand in this Blender session."""
+
+    text: StringProperty(name="Status")
+    hint: StringProperty()
+    level: EnumProperty(items=(("INFO", "", ""), ("WARNING", "", ""), ("ERROR", "", "")))
+    link: StringProperty(default="OFF")  # a state of core.events
+    job_id: StringProperty()  # of the job that the bar shows; "" = none
+    phase: StringProperty()
+    progress: FloatProperty(subtype="FACTOR", min=0.0, max=1.0)
+
+
+_register, _unregister = bpy.utils.register_classes_factory((EX4D_PG_Scene, EX4D_PG_Status))
+
+
+def register() -> None:
+    """Classes and the properties that hold them."""
+    _register()
+    bpy.types.Scene.ex4d = PointerProperty(type=EX4D_PG_Scene)
+    bpy.types.WindowManager.ex4d = PointerProperty(type=EX4D_PG_Status)
+
+
+def unregister() -> None:
+    """Remove both."""
+    del bpy.types.WindowManager.ex4d
+    del bpy.types.Scene.ex4d
+    _unregister()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the background thread's events into Blender, a few milliseconds at a time.
+
+`pump` is a plain function: Blender's timer calls it, and so do scripts and tests, since timers do not run in
+Blender's Python module.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import bpy
+
+from shared_protocol.errors import Ex4dError
+
+from . import jobs, runtime, status
+from .core import events as ev
+
+_log = logging.getLogger(__name__)
+
+_BUSY_S, _IDLE_S = 0.05, 0.2  # between two ticks
+_CHANGES_FILE = (ev.FileArrived, ev.JobFinished, ev.JobFailed)
+
+_waiting: deque[ev.Event] = deque()  # events that change data, held back while Blender renders
+
+
+def pump(budget_s: float = 0.004) -> int:
+    """Handle events until there are none, or the time is up. Returns how many were handled.
+
+    One event is always handled whole; the longest is the building of a reconstruction.
+
+    Args:
+        budget_s: no event is begun after this many seconds.
+    """
+    end = time.monotonic() + budget_s
+    rendering = bpy.app.is_job_running("RENDER")  # strips and objects must not change under a renderer
+    handled = 0
+    while time.monotonic() < end:
+        if _waiting and not rendering:
+            event: ev.Event | None = _waiting.popleft()
+        else:
+            event = runtime.next_event()
+            if isinstance(event, _CHANGES_FILE) and rendering:
+                _waiting.append(event)
+                continue
+        if event is None:
+            break
+        _handle(event)
+        handled += 1
+    if handled:
+        status.redraw()
+    return handled
+
+
+def _handle(event: ev.Event) -> None:
+    try:
+        _dispatch(event)
+    except Ex4dError as e:
+        status.idle()
+        status.fail(e)
+    except Exception:  # a timer that raises is taken off by Blender, and everything would stand still
+        _log.exception("while handling %s", type(event).__name__)
+        status.say("Something went wrong in the extension.", hint="The log says more.", level="ERROR")
+
+
+def _dispatch(event: ev.Event) -> None:
+    match event:
+        case ev.LinkChanged():
+            runtime.link_changed(event)
+            status.get().link = event.state
+            bad = event.state in (ev.FAILED, ev.RECONNECTING)
+            level = "ERROR" if event.state == ev.FAILED else "WARNING" if bad else "INFO"
+            status.say(event.message, hint=event.hint, level=level)
+        case ev.Uploading():
+            status.progress(event.job_id, f"Sending {event.name}", event.done, event.total)
+        case ev.JobChanged():
+            status.progress(event.info.job_id, event.info.phase or event.info.state, event.info.done, event.info.total)
+        case ev.FileArrived():
+            jobs.file_arrived(event)
+        case ev.JobFinished():
+            jobs.finished(event)
+        case ev.JobFailed():
+            jobs.failed(event)
+        case ev.Exported():
+            status.say(f"Exported {event.files} files to '{event.destination}'.")
+        case ev.Problem():
+            status.fail(Ex4dError(event.code, event.message, event.hint))
+
+
+def _tick() -> float:
+    return _BUSY_S if pump() or status.get().job_id else _IDLE_S
+
+
+def register() -> None:
+    """Start the background thread and the timer."""
+    runtime.start()
+    bpy.app.timers.register(_tick, first_interval=_BUSY_S, persistent=True)
+
+
+def unregister() -> None:
+    """Stop both."""
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    runtime.stop()
+    _waiting.clear()
