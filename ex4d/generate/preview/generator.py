@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The preview as a member of the table of generators."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ex4d.values import F32, U8, Bool, Conditioning, Intrinsics
+from shared_protocol.errors import BAD_INPUT, CANCELLED, Ex4dError
+
+_FEATHER = 2.5  # pixels over which what was seen blends into what is painted; further inside nothing is touched
+
+
+class PreviewGenerator:
+    """Mesh colours where seen; holes filled from other frames, the rest inpainted."""
+
+    name = "preview"
+    label = "Preview (not a final picture): holes filled from other frames, the rest inpainted"
+    licence = "Apache-2.0"
+    commercial_use = True
+
+    def available(self) -> tuple[bool, str]:
+        """It works wherever the base packages are installed."""
+        missing = [module for module in ("cv2", "numba") if importlib.util.find_spec(module) is None]
+        if missing:
+            return False, f"missing: {', '.join(missing)} (pip install opencv-python-headless numba)."
+        return True, ""
+
+    def frames(
+        self,
+        conditioning: Conditioning,
+        *,
+        seed: int,
+        options: Mapping[str, str | int | float | bool],
+        wanted: Sequence[int],
+        progress: Callable[[str, int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> Iterator[tuple[int, U8]]:
+        """See `ex4d.generate.Generator.frames`. Nothing is drawn at random, so the seed makes no difference.
+
+        Raises:
+            Ex4dError: BAD_INPUT for any option (there are none), CANCELLED.
+        """
+        if options:
+            raise Ex4dError(BAD_INPUT, f"The preview has no option '{next(iter(options))}'.", "Leave it out.")
+        if not wanted:
+            return
+        from ex4d.generate.preview.layers import draw  # these load OpenCV and Numba
+        from ex4d.generate.preview.world import STEPS, build_world
+
+        def step(done: int) -> None:
+            _stop_if(cancelled)
+            progress("Building the background", done, STEPS)
+
+        step(0)
+        shot = conditioning.shot
+        layers = build_world(shot.scene, step)
+        source, path = shot.source, shot.path
+        for index in wanted:
+            _stop_if(cancelled)
+            focal = float(source.focal[index])
+            behind, covered = draw(
+                layers,
+                Intrinsics(
+                    shot.scene.intrinsics.width, shot.scene.intrinsics.height, focal, focal,
+                    float(source.cx[index]), float(source.cy[index]),
+                ),
+                (float(source.disparity_scale[index]), float(source.disparity_shift[index])),
+                shot.scene.far,
+                path.world_from_camera[index],
+                Intrinsics(path.width, path.height, *(float(value) for value in path.intrinsics[index])),
+            )  # fmt: skip
+            yield index, compose(conditioning.colour[index], conditioning.mask[index], behind, covered)
+
+
+def compose(colour: U8, mask: Bool, behind: F32, covered: Bool) -> U8:
+    """What was seen, over what is painted behind it.
+
+    Args:
+        colour: [h, w, 3] sRGB.
+        mask: [h, w] True = seen. From the third pixel inside the mask on, the result equals `colour`.
+        behind: [h, w, 3] float32 0..255.
+        covered: [h, w] where `behind` has a colour; elsewhere a membrane is stretched over the gap.
+    """
+    import cv2
+
+    from ex4d.generate.preview.fill import membrane
+
+    if mask.all():
+        return colour.copy()
+    share = np.clip(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / _FEATHER, 0.0, 1.0)
+    share = np.where(covered, share, mask).astype(np.float32)[..., None]
+    out = colour * share + behind * (np.float32(1.0) - share)
+    known = covered | mask
+    if not known.all():
+        out = membrane(out.astype(np.float32), known)
+    painted: U8 = np.clip(out + 0.5, 0.0, 255.0).astype(np.uint8)
+    return painted
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Ex4dError(CANCELLED, "The preview was stopped.")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clean plate: what stands still behind whatever moves, put together over time.
+
+The source camera stands still, so a pixel sees the same still surface in every frame in which nothing moves in front
+of it, and that surface is the furthest thing that the pixel ever sees.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ex4d.render.compiled import compiled, in_parallel, threads
+from ex4d.values import F32, U8
+
+MOST_FRAMES = 25  # a plate from more does not get better, only slower
+SAME_SURFACE = 1.08  # depths within this ratio of the furthest belong to it
+_OUTLIERS = 0.08  # share of the frames whose depth may be wrongly too far
+
+
+def clean_plate(frames: U8, depth: F32) -> tuple[F32, F32]:
+    """The far surface of every pixel over the clip, and its colour with the grain averaged out.
+
+    Args:
+        frames: [T, H, W, 3] sRGB.
+        depth: [T, H, W] z.
+
+    Returns:
+        [H, W, 3] float32 colour 0..255 and [H, W] float32 z: medians over the frames in which the pixel sees its far
+        surface, leaving out those in which something nearer is so close by that the colours mix.
+    """
+    total, height, width = depth.shape
+    picked = np.unique(np.round(np.linspace(0, total - 1, min(total, MOST_FRAMES))).astype(int))
+    reach = 2 * max(1, round(max(height, width) / 640)) + 1
+    kernel = np.ones((reach, reach), np.uint8)
+    z = np.ascontiguousarray(depth[picked])
+    beside = np.stack([cv2.erode(frame, kernel) * SAME_SURFACE < frame for frame in z])
+    colour = np.empty((height, width, 3), np.float32)
+    plate_z = np.empty((height, width), np.float32)
+    pictures = np.ascontiguousarray(frames[picked])
+
+    def rows(start: int, stop: int) -> None:
+        _medians(pictures, z, beside, SAME_SURFACE, _OUTLIERS, start, stop, colour, plate_z)
+
+    in_parallel(rows, height, max(1, min(threads() * 4, height // 8)))
+    return colour, plate_z
+
+
+@compiled
+def _medians(frames, z, beside, same, outliers, start, stop, colour, plate_z):  # type: ignore[no-untyped-def]
+    total, width = z.shape[0], z.shape[2]
+    order = np.empty(total, np.float32)
+    column = np.empty(total, np.float32)
+    chosen = np.empty(total, np.int64)
+    for y in range(start, stop):
+        for x in range(width):
+            for t in range(total):
+                order[t] = z[t, y, x]
+            order.sort()
+            furthest = order[total - 1 - int(outliers * total)]
+            count = 0
+            for t in range(total):
+                if z[t, y, x] * same >= furthest and not beside[t, y, x]:
+                    chosen[count] = t
+                    count += 1
+            if count == 0:
+                for t in range(total):
+                    if z[t, y, x] * same >= furthest:
+                        chosen[count] = t
+                        count += 1
+            for channel in range(4):
+                for k in range(count):
+                    t = chosen[k]
+                    column[k] = z[t, y, x] if channel == 3 else frames[t, y, x, channel]
+                values = column[:count]
+                values.sort()
+                median = 0.5 * (values[(count - 1) // 2] + values[count // 2])
+                if channel == 3:
+                    plate_z[y, x] = median
+                else:
+                    colour[y, x, channel] = median

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene → the still world that the preview paints holes with. Made once for all frames of a shot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from ex4d.generate.preview.behind import WIDTHS, Peeled, peel
+from ex4d.generate.preview.beyond import NEAREST, dome, extend
+from ex4d.generate.preview.layers import Layers, Sheet, merge
+from ex4d.generate.preview.plate import clean_plate
+from ex4d.mesh.edges import EDGE_RATIO
+from ex4d.values import BORDER, F32, Bool, Scene
+
+_PEELED_SIDE = 640  # longest side at which what is invented behind things is made: there is no detail to lose
+_CANVAS_SIDE = 240  # the same for what lies beyond the edges
+_FURTHER = 1.004  # from one sheet to the one behind it, so that they do not fight over a pixel
+_COVER = 1.6  # ratio of depths over which the last sheets close up rather than leave a gap
+
+STEPS = 3 + len(WIDTHS)
+
+
+def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
+    """Plate, what is behind things that stand still, what is beyond the picture, and the dome.
+
+    Args:
+        scene: the reconstructed clip. Its camera is taken to stand still.
+        progress: called with the number of steps done, out of `STEPS`.
+    """
+    size = (scene.intrinsics.width, scene.intrinsics.height)
+    colour, z = clean_plate(scene.clip.frames, scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER])
+    progress(1)
+    everywhere = np.ones(z.shape, np.bool_)
+    sheets = [_sheet(colour, z, size, everywhere, EDGE_RATIO, 1.0)]
+    small_colour, small_z = _shrink(colour, z, _PEELED_SIDE)
+    step = size[0] / small_z.shape[1]
+    last: Peeled | None = None
+    for k, share in enumerate(WIDTHS):
+        peeled = peel(small_colour, small_z, share)
+        # Two cells more than invented, so that the sheet tucks in under the plate.
+        wanted = cv2.dilate(peeled.removed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        ratio = _COVER if share == WIDTHS[-1] else 1.0 + (EDGE_RATIO - 1.0) * step
+        sheets.append(_sheet(peeled.colour, peeled.z, size, wanted, ratio, _FURTHER ** (k + 1)))
+        last = peeled
+        progress(2 + k)
+    assert last is not None  # noqa: S101 - WIDTHS is not empty
+    canvas = extend(*_shrink(last.colour, last.z, _CANVAS_SIDE), size, NEAREST * scene.pivot)
+    beyond = cv2.dilate((~canvas.inside).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    cells = Sheet(
+        canvas.u, canvas.v, canvas.z, canvas.colour, beyond & ~canvas.stopped, _COVER, _FURTHER ** (len(WIDTHS) + 1)
+    )
+    sheets.append(cells)
+    progress(2 + len(WIDTHS))
+    around = dome(canvas, scene.intrinsics.fx, (scene.intrinsics.cx, scene.intrinsics.cy))
+    layers = merge(sheets, around)
+    progress(STEPS)
+    return layers
+
+
+def _shrink(colour: F32, z: F32, longest: int) -> tuple[F32, F32]:
+    """Colour averaged, depth picked (a mean of two surfaces is neither)."""
+    height, width = z.shape
+    scale = min(1.0, longest / max(height, width))
+    new = (max(4, round(width * scale)), max(4, round(height * scale)))
+    return (
+        np.asarray(cv2.resize(colour, new, interpolation=cv2.INTER_AREA), np.float32),
+        np.asarray(cv2.resize(z, new, interpolation=cv2.INTER_NEAREST), np.float32),
+    )
+
+
+def _sheet(colour: F32, z: F32, size: tuple[int, int], wanted: Bool, ratio: float, behind: float) -> Sheet:
+    """A picture's grid with one more vertex all around, on the picture's very edge, as the mesh itself has."""
+    height, width = z.shape
+    u = np.clip((np.arange(-1, width + 1) + 0.5) * (size[0] / width), 0.0, size[0]).astype(np.float32)
+    v = np.clip((np.arange(-1, height + 1) + 0.5) * (size[1] / height), 0.0, size[1]).astype(np.float32)
+    return Sheet(
+        u, v, np.pad(z, 1, mode="edge"), np.pad(colour, ((1, 1), (1, 1), (0, 0)), mode="edge"),
+        np.pad(wanted, 1, mode="edge"), ratio, behind,
+    )  # fmt: skip
