@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ids of artifacts: the hash of everything that decides what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from ex4d.versions import ALGORITHMS
+from shared_protocol import messages as m
+from shared_protocol.errors import NOT_A_CLIP, Ex4dError
+from shared_protocol.plain import to_plain
+
+from .journal import Job
+
+_MOVIES: Final = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .mts .m2ts .ts .mxf .ogv .wmv .flv .3gp .vob .dv .gif".split()
+)
+_PICTURES: Final = frozenset(
+    ".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split()
+)
+
+
+def kind_of(job: Job) -> str:
+    """ "reconstruct", "render" or "generate"."""
+    return type(job).__name__.lower()
+
+
+def suffix_of(asset: m.Asset) -> str:
+    """The file suffix under which the worker sees an asset: the readers choose the format by it.
+
+    Raises:
+        Ex4dError: NOT_A_CLIP for a suffix that no reader knows.
+    """
+    suffix = PurePosixPath(asset.name.replace("\\", "/")).suffix.lower()
+    if suffix not in _MOVIES and suffix not in _PICTURES:
+        raise Ex4dError(
+            NOT_A_CLIP,
+            f"'{asset.name}' is neither a movie nor a picture that can be read.",
+            "Bring a movie (mp4, mov, mkv, ...) or an image sequence (png, jpg, tif, exr).",
+        )
+    return suffix
+
+
+def artifact_id(job: Job) -> str:
+    """64 hex digits: the same for jobs that make the same files, whatever the inputs were called."""
+    kind = kind_of(job)
+    spec: dict[str, Any] = to_plain(job)
+    if isinstance(job, m.Reconstruct):
+        for name, assets in (("clip", job.clip), ("depth", job.depth)):
+            spec[name] = [(a.sha256, suffix_of(a)) for a in assets]
+    if isinstance(job, m.Generate):
+        spec["options"] = sorted(spec["options"])
+    text = json.dumps([kind, spec, ALGORITHMS[kind]], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue: which job is where, what the worker does next, and what its end means for the jobs.
+
+The unit of work is the artifact. Jobs that make the same artifact share one run of it: they all see its progress, and
+it is cancelled when the last of them is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from shared_protocol import messages as m
+from shared_protocol.errors import BAD_INPUT, CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
+
+from . import pipe
+from .ids import artifact_id, kind_of
+from .journal import Job, Journal
+from .store import Artifacts, Assets
+from .supervisor import Died, Event, Worker
+
+_log = logging.getLogger(__name__)
+
+MAX_DEATHS: Final = 3  # of the worker, with the same job
+MAX_QUEUED: Final = 1000
+CANCEL_S: Final = 60.0  # that a cancelled step may take to stop before the worker is ended
+_RESTART_S: Final = 2.0  # pause after a worker that did not even start
+
+
+class Jobs:
+    """All jobs of a server. Used from the server's thread.
+
+    Args:
+        journal: where jobs survive.
+        assets: uploads.
+        artifacts: finished files.
+        state: the state folder, for the worker.
+        deliver: brings a worker's event from its thread to `on_worker` in the server's.
+        changed: called with the id of each job that has news.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        assets: Assets,
+        artifacts: Artifacts,
+        state: Path,
+        deliver: Callable[[Worker, Event], None],
+        changed: Callable[[str], None],
+    ) -> None:
+        self._journal, self._assets, self._artifacts = journal, assets, artifacts
+        self._state, self._deliver, self._changed = state, deliver, changed
+        self.doors: tuple[m.Door, ...] = ()
+        self.settled = False  # whether the worker has told its doors, or failed to start
+        self._live: dict[str, m.JobInfo] = {}  # queued and running jobs, oldest first
+        self._unsaved: dict[str, m.JobInfo] = {}  # ended while the journal could not be written
+        self._worker: Worker | None = None
+        self._ready = False
+        self._failed_starts = 0
+        self._start_at = 0.0
+        self._running = ""  # artifact that the worker has in hand
+        self._kill_at: float | None = None
+        interrupted = journal.interrupt_running()
+        if interrupted:
+            _log.info("%d jobs were interrupted and go on", interrupted)
+        for info in journal.unfinished():
+            self._live[info.job_id] = info
+            self._renew_artifact(info)
+
+    def _renew_artifact(self, info: m.JobInfo) -> None:
+        """A job that waited through an update makes what today's code makes."""
+        known = self._journal.artifact(info.artifact)
+        if known is None or artifact_id(known[1]) == info.artifact:
+            return
+        self._journal.add_artifact(artifact_id(known[1]), known[0], known[1])
+        self._set(replace(info, artifact=artifact_id(known[1])))
+
+    # ---- what clients ask
+
+    def active(self) -> bool:
+        """Whether anything is queued or running."""
+        return bool(self._live) or bool(self._running)
+
+    def info(self, job_id: str) -> m.JobInfo:
+        """Where a job stands.
+
+        Raises:
+            Ex4dError: NOT_FOUND.
+        """
+        info = self._live.get(job_id) or self._unsaved.get(job_id) or self._journal.job(job_id)
+        if info is None:
+            raise Ex4dError(NOT_FOUND, f"The backend knows no job {job_id}.")
+        return info
+
+    def submit(self, message: m.Submit) -> m.JobInfo:
+        """Takes a job in. A job id that is known already is that job, whatever else the message says.
+
+        Raises:
+            Ex4dError: NOT_FOUND for inputs that are not here, NOT_A_CLIP, LIMIT for a full queue, DISK.
+        """
+        known = self._live.get(message.job_id) or self._journal.job(message.job_id)
+        if known is not None:
+            return known
+        if len(self._live) >= MAX_QUEUED:
+            raise Ex4dError(
+                LIMIT, f"{len(self._live):,} jobs wait already.", "Cancel some, or try again later."
+            )
+        job = message.job
+        artifact = artifact_id(job)
+        self._check_inputs(job)
+        self._journal.add(message.job_id, artifact, kind_of(job), job, m.QUEUED)
+        info = self.info(message.job_id)
+        _log.info("job %s: %s %s", info.job_id, info.kind, artifact[:12])
+        twin = next((j for j in self._live.values() if j.artifact == artifact and j.state == m.RUNNING), None)
+        self._live[info.job_id] = info
+        if self._whole(artifact):
+            self._finish(info.job_id, None)
+        elif twin is not None:
+            self._set(replace(twin, job_id=info.job_id))
+        self._failed_starts = 0
+        self.work()
+        return self.info(message.job_id)
+
+    def _check_inputs(self, job: Job) -> None:
+        if isinstance(job, m.Reconstruct):
+            for asset in (*job.clip, *job.depth):
+                if not self._assets.whole(asset):
+                    raise Ex4dError(NOT_FOUND, f"'{asset.name}' is not on the backend.", "Upload it first.")
+            return
+        artifact, kind = (
+            (job.scene, "reconstruct") if isinstance(job, m.Render) else (job.conditioning, "render")
+        )
+        known = self._journal.artifact(artifact)
+        coming = any(j.artifact == artifact for j in self._live.values())
+        if known is None or not (coming or self._whole(artifact)):
+            what = "reconstruction" if kind == "reconstruct" else "conditioning"
+            raise Ex4dError(NOT_FOUND, f"The {what} {artifact[:12]} is not on the backend.", "Make it again.")
+        if known[0] != kind:
+            raise Ex4dError(BAD_INPUT, f"A {kind_of(job)} job was given the result of a {known[0]} job.")
+
+    def cancel(self, job_id: str) -> m.JobInfo:
+        """Cancels a job; the worker stops at the next step unless another job wants the same. Finished jobs stay.
+
+        Raises:
+            Ex4dError: NOT_FOUND.
+        """
+        info = self.info(job_id)
+        if info.state in m.FINISHED:
+            return info
+        self._finish(job_id, m.Failure(CANCELLED, "Cancelled.", ""))
+        if info.artifact == self._running and not self._of(info.artifact) and self._worker is not None:
+            self._stop(self._worker)
+        return self.info(job_id)
+
+    # ---- work
+
+    def work(self) -> None:
+        """Starts what can be started. Called whenever something changed, and about once a second."""
+        now = time.monotonic()
+        if self._worker is None:
+            if (self.settled and not self._live) or now < self._start_at:
+                return  # a fresh worker is only needed for a job
+            try:
+                self._worker, self._ready = Worker(self._state, self._deliver), False
+            except OSError as exc:
+                _log.error("the worker cannot be started: %s", exc)
+                self._not_started()
+                return
+        if self._running:
+            if self._kill_at is not None and now > self._kill_at:
+                _log.warning("worker %d does not stop; it is ended", self._worker.pid)
+                self._kill_at = None
+                self._worker.kill()
+            return
+        while self._ready and self._live and not self._running:
+            self._next(self._worker, next(iter(self._live.values())))
+
+    def _next(self, worker: Worker, info: m.JobInfo) -> None:
+        artifact = info.artifact
+        try:
+            known = self._journal.artifact(artifact)
+            assert known is not None  # noqa: S101  a job is only recorded with its artifact
+            if self._whole(artifact):
+                self._end(artifact, None)
+                return
+            run = pipe.Run(artifact, known[1], self._scene(known[1]), self._kept(artifact))
+        except Ex4dError as exc:
+            self._end(artifact, m.Failure(exc.code, exc.message, exc.hint))
+            return
+        self._running = artifact
+        for job in self._of(artifact):
+            self._set(replace(job, state=m.RUNNING, phase="starting", done=0, total=0))
+        worker.send(run)
+
+    def _scene(self, job: Job) -> str:
+        """Checks that what a job builds upon is complete. Returns the scene behind the conditioning of a generate."""
+        if isinstance(job, m.Reconstruct):
+            return ""
+        needed = job.scene if isinstance(job, m.Render) else job.conditioning
+        known = self._journal.artifact(needed)
+        if known is None or not self._whole(needed):
+            raise Ex4dError(
+                NOT_FOUND,
+                "What this job builds upon was not finished.",
+                "Run the earlier step again, then this one.",
+            )
+        if isinstance(job, m.Render):
+            return job.scene
+        return self._scene(known[1])
+
+    def _whole(self, artifact: str) -> bool:
+        """Whether an artifact is complete and all of its files are still there."""
+        known = self._journal.artifact(artifact)
+        if known is None or not known[2]:
+            return False
+        gone = self._artifacts.missing(artifact, [f for _, f in self._journal.files(artifact)])
+        if gone:
+            self._journal.set_complete(artifact, False)
+            self._forget(artifact, gone)
+        return not gone
+
+    def _kept(self, artifact: str) -> tuple[m.FileInfo, ...]:
+        """Files that need not be made again; the folder holds nothing else afterwards."""
+        files = [f for _, f in self._journal.files(artifact)]
+        gone = self._artifacts.missing(artifact, files)
+        self._forget(artifact, gone)
+        kept = tuple(f for f in files if f.name not in gone)
+        self._artifacts.sweep(artifact, frozenset(f.name for f in kept))
+        return kept
+
+    def _forget(self, artifact: str, names: list[str]) -> None:
+        for name in names:
+            self._journal.forget_file(artifact, name)
+
+    # ---- what the worker tells
+
+    def on_worker(self, worker: Worker, event: Event) -> None:
+        """Takes an event in."""
+        if worker is not self._worker:
+            return  # an older one, already replaced
+        if isinstance(event, pipe.Ready):
+            self.doors, self._ready, self.settled, self._failed_starts = event.doors, True, True, 0
+        elif isinstance(event, Died):
+            self._died(event)
+        elif isinstance(event, (pipe.Progress, pipe.Made, pipe.Ended)) and event.artifact == self._running:
+            try:
+                self._on_run(event)
+            except Ex4dError as exc:  # the journal could not be written
+                self._end(event.artifact, m.Failure(exc.code, exc.message, exc.hint))
+                self._stop(worker)
+        self.work()
+
+    def _on_run(self, event: pipe.Progress | pipe.Made | pipe.Ended) -> None:
+        artifact = event.artifact
+        if isinstance(event, pipe.Progress):
+            for job in self._of(artifact):
+                self._live[job.job_id] = replace(job, phase=event.phase, done=event.done, total=event.total)
+                self._changed(job.job_id)
+        elif isinstance(event, pipe.Made):
+            self._journal.add_file(artifact, event.file)
+            for job in self._of(artifact):
+                self._changed(job.job_id)
+        else:
+            self._running, self._kill_at = "", None
+            if event.error is None:
+                self._journal.set_complete(artifact, True)
+                self._end(artifact, None)
+            elif event.error.code == CANCELLED:  # a job that came since then waits for its own run
+                for job in self._of(artifact):
+                    self._set(replace(job, state=m.QUEUED, phase=""))
+            else:
+                self._end(artifact, event.error)
+
+    def _stop(self, worker: Worker) -> None:
+        """Stops what the worker has in hand."""
+        if self._running:
+            worker.send(pipe.Stop(self._running))
+            self._kill_at = time.monotonic() + CANCEL_S
+
+    def _died(self, event: Died) -> None:
+        self._worker, self._ready, self._kill_at = None, False, None
+        artifact, self._running = self._running, ""
+        _log.warning("the worker ended with status %d", event.status)
+        if not artifact:
+            self._not_started()
+        for job in self._of(artifact):
+            deaths = self._journal.count_death(job.job_id) if job.state == m.RUNNING else 0
+            if deaths >= MAX_DEATHS:
+                self._finish(job.job_id, _death(f"The worker process died {deaths} times while it did this."))
+            else:
+                self._set(replace(job, state=m.QUEUED, phase="interrupted", done=0, total=0))
+
+    def _not_started(self) -> None:
+        """The worker ended with nothing in hand: it is tried again after a pause, and not for ever."""
+        self._failed_starts += 1
+        self._start_at = time.monotonic() + _RESTART_S
+        if self._failed_starts >= MAX_DEATHS:
+            self.settled = True
+            for job in list(self._live.values()):
+                self._finish(job.job_id, _death("The worker process does not start."))
+
+    def close(self) -> None:
+        """Ends the worker. Running jobs are queued again, for the next start."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        self._journal.interrupt_running()
+
+    # ---- job states
+
+    def _of(self, artifact: str) -> list[m.JobInfo]:
+        return [j for j in self._live.values() if j.artifact == artifact]
+
+    def _end(self, artifact: str, error: m.Failure | None) -> None:
+        for job in self._of(artifact):
+            self._finish(job.job_id, error)
+
+    def _finish(self, job_id: str, error: m.Failure | None) -> None:
+        info = self._live[job_id]
+        if error is None:
+            info = replace(info, state=m.DONE, phase="", error=None)
+        elif error.code == CANCELLED:
+            info = replace(info, state=m.CANCELLED, phase="", error=None)
+        else:
+            info = replace(info, state=m.FAILED, phase="", error=error)
+            _log.warning("job %s failed: %s: %s", job_id, error.code, error.message)
+        try:
+            self._journal.update(info)
+        except Ex4dError as exc:
+            _log.error("%s", exc)
+            self._unsaved[job_id] = info
+        del self._live[job_id]
+        _log.info("job %s: %s", job_id, info.state)
+        self._changed(job_id)
+
+    def _set(self, info: m.JobInfo) -> None:
+        self._live[info.job_id] = info
+        self._journal.update(info)
+        self._changed(info.job_id)
+
+
+def _death(message: str) -> m.Failure:
+    return m.Failure(WORKER_DIED, message, "It may have run out of memory: try fewer or smaller frames.")

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One loop over everything: clients' messages, the worker's events, the clock. Imports no engine code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from ex4d.versions import project_version
+from shared_protocol import connection as connections
+from shared_protocol import messages as m
+from shared_protocol.codec import DecodeError, Envelope, Message, decode, encode, version_clash
+from shared_protocol.errors import INTERNAL, NOT_FOUND, Ex4dError
+
+from .jobs import Jobs
+from .journal import Journal
+from .router import Router
+from .state_folder import StateFolder
+from .store import Artifacts, Assets
+from .supervisor import Event, Worker
+
+_log = logging.getLogger(__name__)
+
+_TICK_S: Final = 1.0
+_FULL_S: Final = 0.05  # until a client whose queue is full is tried again
+_BURST: Final = 32  # messages taken in before pushes get their turn
+_READY_S: Final = 30.0  # that the worker may take to tell its doors before clients are let in without
+
+
+@dataclass
+class _Watch:
+    """A client that follows a job: what it was told is a position in the journal, so nothing has to be queued."""
+
+    client: bytes
+    job_id: str
+    position: int = 0
+    news: bool = True
+
+
+class Server:
+    """The backend's server process.
+
+    Args:
+        state: folder, locked.
+        host: loopback.
+        port: 0 = any.
+        connection_file: written when clients may come; None = inside the state folder.
+        exit_when_idle_s: ends when nothing runs and no client spoke for so long; 0 = never.
+
+    Raises:
+        Ex4dError: see `Router`, `Journal`.
+    """
+
+    def __init__(
+        self,
+        state: StateFolder,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        connection_file: Path | None = None,
+        exit_when_idle_s: float = 0.0,
+    ) -> None:
+        self._state = state
+        self._idle_s = exit_when_idle_s
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()  # from other threads
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stopping = False
+        self._watches: dict[tuple[bytes, str], _Watch] = {}
+        self._full = False  # whether a watch has news that its client did not take yet
+        self._finishing: dict[
+            str, list[tuple[bytes, int]]
+        ] = {}  # sha256 of assets being checked -> who asked
+        self._heard = time.monotonic()
+        self._router = Router(host, port)
+        try:
+            self._journal = Journal(state.journal)
+        except BaseException:
+            self._router.close()
+            raise
+        self._assets, self._artifacts = Assets(state.assets), Artifacts(state.artifacts)
+        self._jobs = Jobs(
+            self._journal, self._assets, self._artifacts, state.root, self._on_worker_thread, self._on_news
+        )
+        self._slow = ThreadPoolExecutor(1, "hash")
+        self.connection_file = connection_file or state.connection_file
+        keys = self._router.keys
+        self.connection = connections.Connection(
+            self._router.address,
+            keys.server_public,
+            keys.client_public,
+            keys.client_secret,
+            os.getpid(),
+            m.PROTOCOL,
+        )
+        self._listening = False
+        self._open_at = time.monotonic() + _READY_S
+
+    # ---- other threads and signals
+
+    def stop(self) -> None:
+        """Ends `run` soon. May be called from any thread and from a signal handler."""
+        self._stopping = True
+        self._wake()
+
+    def _call(self, function: Callable[[], None]) -> None:
+        self._calls.put(function)
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._wake_in.send(b"x")
+        except OSError:
+            return  # full: it is awake
+
+    def _on_worker_thread(self, worker: Worker, event: Event) -> None:
+        self._call(lambda: self._jobs.on_worker(worker, event))
+
+    # ---- the loop
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Serves until `stop`, a `Shutdown` or idleness.
+
+        Args:
+            on_ready: called when clients may come.
+        """
+        poller = zmq.Poller()
+        poller.register(self._router.socket, zmq.POLLIN)
+        poller.register(self._wake_out, zmq.POLLIN)
+        try:
+            self._jobs.work()
+            while not self._stopping:
+                poller.poll(int(1000 * (_FULL_S if self._full else _TICK_S)))
+                self._drain()
+                for _ in range(_BURST):
+                    arrived = self._router.receive()
+                    if arrived is None:
+                        break
+                    self._heard = time.monotonic()
+                    self._guarded(lambda a=arrived: self._take(*a))  # type: ignore[misc]
+                self._guarded(self._jobs.work)
+                self._tell()
+                self._open_door(on_ready)
+                if self._idle():
+                    _log.info("nothing to do for %.0f seconds", self._idle_s)
+                    break
+        finally:
+            self._close()
+
+    def _drain(self) -> None:
+        try:
+            while self._wake_out.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                call = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            self._guarded(call)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """One bad event must not end the server: what goes wrong is logged, and the loop goes on."""
+        try:
+            call()
+        except Exception:
+            _log.exception("an event could not be handled")
+
+    def _open_door(self, on_ready: Callable[[], None] | None) -> None:
+        """Lets clients know of the server as soon as it can tell them what it can do."""
+        if self._listening or not (self._jobs.settled or time.monotonic() > self._open_at):
+            return
+        connections.write(self.connection_file, self.connection)
+        self._listening = True
+        self._heard = time.monotonic()
+        _log.info("listening at %s", self.connection.address)
+        if on_ready is not None:
+            on_ready()
+
+    def _idle(self) -> bool:
+        quiet = time.monotonic() - self._heard
+        return self._listening and 0.0 < self._idle_s < quiet and not self._jobs.active()
+
+    def _close(self) -> None:
+        if self._listening:
+            connections.remove(self.connection_file, self.connection)
+        self._jobs.close()
+        self._slow.shutdown(wait=True)
+        self._router.close()
+        self._journal.close()
+        self._wake_in.close()
+        self._wake_out.close()
+        _log.info("ended")
+
+    # ---- messages
+
+    def _take(self, client: bytes, parts: list[bytes]) -> None:
+        try:
+            envelope = decode(parts)
+        except DecodeError as exc:
+            error: Ex4dError = exc
+            if exc.protocol is not None:
+                error = version_clash("the backend", "the program that connects", exc.protocol)
+            _log.warning("a message was refused: %s: %s", error.code, error.message)
+            self._fail(client, exc.request, error)
+            return
+        try:
+            reply = self._answer(client, envelope)
+        except Ex4dError as exc:
+            self._fail(client, envelope.request, exc)
+        except Exception:
+            _log.exception("%s could not be answered", type(envelope.message).__name__)
+            bug = Ex4dError(INTERNAL, "The backend met a bug of its own.", f"See its log {self._state.log}.")
+            self._fail(client, envelope.request, bug)
+        else:
+            if reply is not None:
+                self._send(client, envelope.request, *reply)
+
+    def _answer(self, client: bytes, envelope: Envelope) -> tuple[Message, bytes] | None:
+        """What is answered at once; None: nothing, or later."""
+        match envelope.message:
+            case m.Hello(client=name):
+                _log.info("client: %s", name[:200])
+                program = f"ex4d-backend {project_version()}"
+                return m.Welcome(program, m.PROTOCOL, os.getpid(), self._jobs.doors), b""
+            case m.Ping():
+                return m.Pong(), b""
+            case m.Pong():
+                return None
+            case m.Shutdown():
+                _log.info("a client asked for the end")
+                self._stopping = True
+                return m.Pong(), b""
+            case m.AssetQuery(asset=asset):
+                return self._asset_state(client, envelope.request, asset, self._assets.received(asset))
+            case m.AssetChunk(asset=asset, offset=offset):
+                if asset.sha256 in self._finishing:
+                    here = asset.size
+                else:
+                    here = self._assets.append(asset, offset, envelope.part)
+                return self._asset_state(client, envelope.request, asset, here)
+            case m.Submit() as submit:
+                return self._jobs.submit(submit), b""
+            case m.JobQuery(job_id=job_id, watch=watch):
+                info = self._jobs.info(job_id)
+                if watch:
+                    self._watches[client, job_id] = _Watch(client, job_id)
+                return info, b""
+            case m.Cancel(job_id=job_id):
+                return self._jobs.cancel(job_id), b""
+            case m.ListFiles(artifact=artifact):
+                return self._file_list(artifact), b""
+            case m.Fetch() as fetch:
+                return self._chunk(fetch)
+            case other:
+                raise Ex4dError(NOT_FOUND, f"A backend does not answer {type(other).__name__}.")
+
+    def _send(self, client: bytes, request: int, message: Message, part: bytes = b"") -> None:
+        try:
+            if not self._router.send(client, encode(message, request, part)):
+                _log.warning("a client does not read; the answer %s was dropped", type(message).__name__)
+        except ConnectionError:
+            self._forget(client)
+
+    def _fail(self, client: bytes, request: int, error: Ex4dError) -> None:
+        self._send(client, request, m.Failure(error.code, error.message[:1000], error.hint[:1000]))
+
+    # ---- assets: the hash of a whole file takes seconds, so another thread does it
+
+    def _asset_state(
+        self, client: bytes, request: int, asset: m.Asset, here: int
+    ) -> tuple[m.AssetState, bytes] | None:
+        if here < asset.size or self._assets.whole(asset):
+            return m.AssetState(asset.sha256, here), b""
+        waiting = self._finishing.setdefault(asset.sha256, [])
+        waiting.append((client, request))
+        if len(waiting) == 1:
+            self._slow.submit(self._finish_asset, asset)
+        return None
+
+    def _finish_asset(self, asset: m.Asset) -> None:
+        error: Ex4dError | None = None
+        try:
+            self._assets.finish(asset)
+        except Ex4dError as exc:
+            error = exc
+        self._call(lambda: self._asset_finished(asset, error))
+
+    def _asset_finished(self, asset: m.Asset, error: Ex4dError | None) -> None:
+        for client, request in self._finishing.pop(asset.sha256, []):
+            if error is None:
+                self._send(client, request, m.AssetState(asset.sha256, asset.size))
+            else:
+                self._fail(client, request, error)
+
+    # ---- artifacts
+
+    def _file_list(self, artifact: str) -> m.FileList:
+        known = self._journal.artifact(artifact)
+        if known is None:
+            raise Ex4dError(NOT_FOUND, f"The backend knows no artifact {artifact[:12]}.")
+        return m.FileList(artifact, known[2], tuple(f for _, f in self._journal.files(artifact)))
+
+    def _chunk(self, fetch: m.Fetch) -> tuple[m.FileChunk, bytes]:
+        file = self._journal.file(fetch.artifact, fetch.name)
+        if file is None:
+            raise Ex4dError(NOT_FOUND, f"There is no finished file {fetch.name} in {fetch.artifact[:12]}.")
+        data = self._artifacts.read(fetch.artifact, file, fetch.offset, fetch.length)
+        return m.FileChunk(fetch.artifact, fetch.name, fetch.offset, file.size), data
+
+    # ---- watches
+
+    def _on_news(self, job_id: str) -> None:
+        for watch in self._watches.values():
+            if watch.job_id == job_id:
+                watch.news = True
+
+    def _forget(self, client: bytes) -> None:
+        for key in [k for k in self._watches if k[0] == client]:
+            del self._watches[key]
+
+    def _tell(self) -> None:
+        """Sends the news of watched jobs, as much as each client takes."""
+        self._full = False
+        for watch in [w for w in self._watches.values() if w.news]:
+            try:
+                if not self._push(watch):
+                    self._full = True
+            except ConnectionError:
+                self._forget(watch.client)
+            except Ex4dError as exc:
+                _log.error("%s", exc)
+
+    def _push(self, watch: _Watch) -> bool:
+        """False: the client's queue is full, and it has not heard everything. The job's state comes after its files."""
+        info = self._jobs.info(watch.job_id)
+        while files := self._journal.files(info.artifact, watch.position, 50):
+            for position, file in files:
+                if not self._router.send(watch.client, encode(m.FileReady(info.job_id, info.artifact, file))):
+                    return False
+                watch.position = position
+        if not self._router.send(watch.client, encode(info)):
+            return False
+        watch.news = False
+        if info.state in m.FINISHED:
+            self._watches.pop((watch.client, watch.job_id), None)
+        return True

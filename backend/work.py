@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the worker does with a job: hands the files of the store to the engine, and tells what comes out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+
+from ex4d import pipeline
+from ex4d.depth import DEPTH_DOORS
+from ex4d.doors import Door
+from ex4d.generate import GENERATORS
+from ex4d.render import RASTERIZERS
+from ex4d.values import CameraPath, SourceModel
+from shared_protocol import messages as m
+from shared_protocol.errors import CANCELLED, INTERNAL, LIMIT, Ex4dError
+
+from .ids import suffix_of
+from .pipe import Made, PipeMessage, Progress, Run
+from .state_folder import Folders
+from .store import disk_error, sha256_of, sync_folder
+
+_log = logging.getLogger(__name__)
+
+_NEWS_S: Final = 0.1  # least time between two messages about the same phase
+_STEM = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def doors() -> tuple[m.Door, ...]:
+    """Every estimator, rasterizer and generator, with whether it works here."""
+    tables: tuple[tuple[str, Iterable[Door]], ...] = (
+        ("depth", DEPTH_DOORS.values()),
+        ("rasterizer", RASTERIZERS.values()),
+        ("generator", GENERATORS.values()),
+    )
+    return tuple(_door(kind, door) for kind, table in tables for door in table)
+
+
+def _door(kind: str, door: Door) -> m.Door:
+    works, reason = door.available()
+    return m.Door(
+        kind, door.name, door.label, door.licence, door.commercial_use, works, "" if works else reason
+    )
+
+
+def perform(
+    run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]
+) -> None:
+    """Makes what is missing of an artifact.
+
+    Args:
+        run: what to make.
+        folders: of the state.
+        send: takes `Progress` and `Made`.
+        stopped: whether to stop at the next step.
+
+    Raises:
+        Ex4dError: what a person is told; INTERNAL for a bug, whose traceback is in the log.
+    """
+    temp = folders.temp / f"{run.artifact[:16]}-{os.getpid()}"
+    report = _Report(run, folders.artifacts / run.artifact, send, stopped)
+    names: dict[str, str] = {}  # server-made name of an input -> the artist's
+    try:
+        _perform(run, folders, temp, report, names)
+    except Ex4dError as exc:
+        raise Ex4dError(exc.code, _for_a_person(exc.message, names), _for_a_person(exc.hint, names)) from exc
+    except MemoryError as exc:
+        _log.exception("out of memory")
+        raise Ex4dError(
+            LIMIT, "The backend's memory does not suffice for this job.", "Use fewer or smaller frames."
+        ) from exc
+    except OSError as exc:
+        _log.exception("a file operation failed")
+        raise disk_error(exc, str(exc.filename or run.artifact[:12])) from exc
+    except Exception as exc:
+        _log.exception("a bug")
+        raise Ex4dError(
+            INTERNAL,
+            f"The backend met a bug of its own ({type(exc).__name__}).",
+            f"See its log {folders.log}.",
+        ) from exc
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dict[str, str]) -> None:
+    job = run.job
+    if isinstance(job, m.Reconstruct):
+        clip = _bring(job.clip, folders, temp / "clip", names)
+        depth = _bring(job.depth, folders, temp / "depth", names)
+        options = pipeline.ReconstructOptions(
+            depth_kind=job.depth_kind,
+            estimator=job.estimator,
+            first=job.first,
+            count=job.count,
+            fps=None if job.fps is None else Fraction(*job.fps),
+            focal=job.focal,
+            max_side=job.max_side,
+        )
+        inputs = [{"name": a.name, "sha256": a.sha256} for a in (*job.clip, *job.depth)]
+        pipeline.reconstruct(report.folder, clip, depth, options, report, inputs)
+    elif isinstance(job, m.Render):
+        path, source = _cameras(job)
+        pipeline.render(report.folder, folders.artifacts / job.scene, path, source, report)
+    else:
+        pipeline.generate(
+            report.folder,
+            folders.artifacts / run.scene,
+            folders.artifacts / job.conditioning,
+            job.generator,
+            job.seed,
+            dict(job.options),
+            report,
+        )
+
+
+def _bring(assets: tuple[m.Asset, ...], folders: Folders, folder: Path, names: dict[str, str]) -> list[Path]:
+    """Gives uploads a name that readers understand: a sequence is numbered, a single file keeps its stem, cleaned."""
+    if not assets:
+        return []
+    folder.mkdir(parents=True)
+    paths = []
+    for number, asset in enumerate(assets, 1):
+        stem = _STEM.sub("_", PurePosixPath(asset.name.replace("\\", "/")).stem)[:64].strip("_-")
+        name = f"{number:04d}" if len(assets) > 1 else f"{folder.name}-{stem}" if stem else folder.name
+        path = folder / (name + suffix_of(asset))
+        _link(folders.assets / asset.sha256, path)
+        names[str(path)] = names[path.name] = asset.name
+        paths.append(path)
+    return paths
+
+
+def _link(asset: Path, path: Path) -> None:
+    try:
+        os.link(asset, path)
+    except OSError:  # file systems without hard links
+        shutil.copyfile(asset, path)
+
+
+def _for_a_person(text: str, names: dict[str, str]) -> str:
+    """Puts the artist's file names for ours, and the message into one line of bounded length."""
+    for ours in sorted(names, key=len, reverse=True):
+        text = text.replace(ours, names[ours])
+    return " ".join(text.split())[:1000]
+
+
+def _cameras(job: m.Render) -> tuple[CameraPath, SourceModel]:
+    c = job.cameras
+    path = CameraPath(
+        world_from_camera=np.array([s.world_from_camera for s in c], np.float64).reshape(-1, 4, 4),
+        intrinsics=np.array([(s.fx, s.fy, s.cx, s.cy) for s in c], np.float64),
+        width=job.width,
+        height=job.height,
+        fps=Fraction(*job.fps),
+    )
+    source = SourceModel(
+        frame=np.array([s.source_frame for s in c], np.int32),
+        focal=np.array([s.source_focal for s in c], np.float64),
+        cx=np.array([s.source_cx for s in c], np.float64),
+        cy=np.array([s.source_cy for s in c], np.float64),
+        disparity_scale=np.array([s.disparity_scale for s in c], np.float64),
+        disparity_shift=np.array([s.disparity_shift for s in c], np.float64),
+    )
+    return path, source
+
+
+class _Report:
+    """`ex4d.pipeline.Report`: tells the server, makes files durable, and stops the work when that is asked for."""
+
+    def __init__(
+        self, run: Run, folder: Path, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]
+    ) -> None:
+        self.folder = folder
+        self._artifact = run.artifact
+        self._send, self._stopped = send, stopped
+        self._phase, self._told = "", 0.0
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+        self._kept = {f.name: _stamp(folder / f.name) for f in run.done}
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """See `ex4d.pipeline.Report`. Coalesced: a client needs no more than some ten a second."""
+        self._stop_here()
+        now = time.monotonic()
+        if phase != self._phase or done == total or now - self._told >= _NEWS_S:
+            self._phase, self._told = phase, now
+            self._send(Progress(self._artifact, phase, done, total))
+
+    def file(self, name: str) -> None:
+        """See `ex4d.pipeline.Report`. The server records the file, so it must have reached the disk before."""
+        self._stop_here()
+        path = self.folder / name
+        stamp = _stamp(path)
+        if self._kept.get(name) == stamp:
+            return
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+        for folder in {path.parent, self.folder}:
+            sync_folder(folder)
+        self._kept[name] = stamp
+        self._send(Made(self._artifact, m.FileInfo(name, path.stat().st_size, sha256_of(path))))
+
+    def _stop_here(self) -> None:
+        if self._stopped():
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Differs as soon as a file was written anew."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size

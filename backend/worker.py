@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker process: `python -m backend.worker --state DIR`, started by the server, one job at a time.
+
+Only its stdin and stdout connect it to the server. When stdin closes, the server is gone, and the process ends at
+once, whatever it is doing: no worker is ever left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from shared_protocol import messages as m
+from shared_protocol.errors import Ex4dError
+
+from . import logs, pipe
+from .state_folder import Folders
+
+_log = logging.getLogger(__name__)
+
+
+class _Inbox:
+    """Reads the pipe in a thread of its own, so that a cancel arrives while the work goes on."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._runs: queue.SimpleQueue[pipe.Run] = queue.SimpleQueue()
+        self._stopped = ""
+        threading.Thread(target=self._read, daemon=True, name="inbox").start()
+
+    def _read(self) -> None:
+        try:
+            while (message := pipe.receive(self._stream)) is not None:
+                if isinstance(message, pipe.Run):
+                    self._stopped = ""
+                    self._runs.put(message)
+                elif isinstance(message, pipe.Stop):
+                    self._stopped = message.artifact
+        except (OSError, Ex4dError):
+            _log.exception("the pipe to the server is broken")
+        finally:
+            os._exit(
+                0
+            )  # the main thread may be deep in a library; nothing half-written can be taken for whole
+
+    def next(self) -> pipe.Run:
+        """Waits for work."""
+        return self._runs.get()
+
+    def stopped(self, artifact: str) -> bool:
+        """Whether this run was cancelled."""
+        return self._stopped == artifact
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Takes stdin and stdout away from everything else: a library that prints, or a child process, cannot disturb."""
+    stdin, stdout = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb")
+
+
+def main() -> None:
+    """Runs until the server closes the pipe."""
+    parser = argparse.ArgumentParser(prog="python -m backend.worker", description="Started by ex4d-backend.")
+    parser.add_argument("--state", type=Path, required=True)
+    folders = Folders(parser.parse_args().state)
+    stdin, stdout = _take_pipes()
+    logs.set_up_worker()
+    inbox = _Inbox(stdin)
+    from . import work  # the engine is imported when the pipe is already watched
+
+    def send(message: pipe.PipeMessage) -> None:
+        pipe.send(stdout, message)
+
+    send(pipe.Ready(work.doors()))
+    while True:
+        run = inbox.next()
+        error: m.Failure | None = None
+        try:
+            work.perform(run, folders, send, lambda a=run.artifact: inbox.stopped(a))  # type: ignore[misc]
+        except Ex4dError as exc:
+            error = m.Failure(exc.code, exc.message, exc.hint)
+        send(pipe.Ended(run.artifact, error))
+
+
+if __name__ == "__main__":
+    main()
