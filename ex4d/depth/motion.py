@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion between frames: what moves unlike the background stands before it, and depth follows what it belongs to."""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+
+from ex4d.values import F32, F64, U8
+
+SMALLEST = 24  # sides below this are too small for optical flow
+STEPS = 8  # rounds of reweighting in the fit of the dominant motion
+
+
+def flows(frames: list[U8]) -> tuple[list[F32], list[F32]]:
+    """Optical flow (DIS) from each frame to the next, and from each to the one before.
+
+    Args:
+        frames: T small frames [h, w, 3].
+
+    Returns:
+        forward and backward, each T-1 maps [h, w, 2] in pixels; zeros where frames are too small for it.
+    """
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    if not greys or min(greys[0].shape) < SMALLEST:
+        still = [np.zeros((*grey.shape, 2), np.float32) for grey in greys[1:]]
+        return still, still
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    pairs = list(itertools.pairwise(greys))
+    ahead = [np.asarray(dis.calc(a, b, np.zeros((*a.shape, 2), np.float32)), np.float32) for a, b in pairs]
+    back = [np.asarray(dis.calc(b, a, np.zeros((*a.shape, 2), np.float32)), np.float32) for a, b in pairs]
+    return ahead, back
+
+
+def unlike_background(flow: F32, background: F32) -> F32:
+    """How far pixels move unlike the background, in pixels.
+
+    The dominant motion is an affine one, fitted by iterated reweighting (Cauchy), starting from what looks like
+    background. Pans, tilts, rolls, zooms and the slope of a ground plane fall under it.
+
+    Args:
+        flow: [h, w, 2].
+        background: [h, w] 0..1, how likely each pixel is background.
+    """
+    height, width = flow.shape[:2]
+    step = max(1, max(height, width) // 64)
+    v, u = np.mgrid[0:height:step, 0:width:step].astype(np.float64)
+    scale = max(height, width)
+    design = np.stack([np.ones(u.size), u.ravel() / scale - 0.5, v.ravel() / scale - 0.5], axis=1)
+    target = flow[::step, ::step].reshape(-1, 2).astype(np.float64)
+    prior = background[::step, ::step].ravel().astype(np.float64) + 0.05
+    weight: F64 = prior
+    model: F64 = np.zeros((3, 2))
+    for _ in range(STEPS):
+        normal = design.T @ (design * weight[:, None]) + 1e-6 * np.eye(3)
+        model = np.linalg.solve(normal, design.T @ (target * weight[:, None]))
+        off = np.linalg.norm(target - design @ model, axis=1)
+        middle = max(float(np.median(off)), 0.1)
+        weight = prior / (1 + np.square(off / middle))
+    x = np.arange(width) / scale - 0.5
+    y = np.arange(height) / scale - 0.5
+    fitted = model[0] + x[None, :, None] * model[1] + y[:, None, None] * model[2]
+    return np.asarray(np.linalg.norm(flow - fitted, axis=2), np.float32)
+
+
+def carried(values: F32, flow: F32) -> F32:
+    """`values` of another frame brought to this one; `flow` [h, w, 2] leads from this frame to the other."""
+    height, width = values.shape
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)[None, :]
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def agreement(frame: U8, other: U8, flow: F32) -> F32:
+    """How well a frame fits another one along the flow: [h, w] 0..1, 0 where something came into view."""
+    ours, theirs = (picture.astype(np.float32).mean(axis=2) for picture in (frame, other))
+    off = cv2.blur(np.abs(ours - carried(theirs, flow)), (5, 5))
+    return np.asarray(np.exp(-np.square(off / 12.0)), np.float32)
+
+
+def steadied(maps: list[F32], frames: list[U8], ahead: list[F32], back: list[F32], keep: float) -> list[F32]:
+    """Averages maps over time along the motion, forwards and backwards, so that nothing flickers or lags.
+
+    Args:
+        maps: T maps [h, w].
+        frames: T frames [h, w, 3] of the same size.
+        ahead: flow from each frame to the next.
+        back: flow from each frame (from the second on) to the one before.
+        keep: share of what was there before that each frame keeps where the motion is certain.
+    """
+    past, future = list(maps), list(maps)
+    for t in range(1, len(maps)):
+        trust = keep * agreement(frames[t], frames[t - 1], back[t - 1])
+        past[t] = maps[t] + (carried(past[t - 1], back[t - 1]) - maps[t]) * trust
+    for t in range(len(maps) - 2, -1, -1):
+        trust = keep * agreement(frames[t], frames[t + 1], ahead[t])
+        future[t] = maps[t] + (carried(future[t + 1], ahead[t]) - maps[t]) * trust
+    return [0.5 * (a + b) for a, b in zip(past, future, strict=True)]
