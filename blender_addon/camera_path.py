@@ -14,10 +14,11 @@ import bpy
 import numpy as np
 
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNSUPPORTED, Ex4dError
-from shared_protocol.messages import CameraSample
+from shared_protocol.messages import CameraSample, Render
 
-from . import mesh_nodes
-from .core import camera_math, frame_rate
+from . import mesh_nodes, reconstruction
+from .core import camera_math
+from .core.frame_rate import from_blender
 
 FOLLOW_SCENE = ""  # in place of a camera's name: the scene's camera of each frame, as timeline markers switch it
 
@@ -29,9 +30,32 @@ def resolution(scene: bpy.types.Scene) -> tuple[int, int]:
     return max(1, render.resolution_x * share // 100), max(1, render.resolution_y * share // 100)
 
 
-def rate(scene: bpy.types.Scene) -> tuple[int, int]:
+def frame_rate(scene: bpy.types.Scene) -> tuple[int, int]:
     """The scene's frames per second as (numerator, denominator)."""
-    return frame_rate.from_blender(scene.render.fps, scene.render.fps_base)
+    return from_blender(scene.render.fps, scene.render.fps_base)
+
+
+def collection_of(scene: bpy.types.Scene) -> str:
+    """Name of the collection with the reconstruction that the scene's camera looks at.
+
+    Raises:
+        Ex4dError: NOT_FOUND, the scene has none.
+    """
+    return reconstruction.of_scene(scene).collection
+
+
+def render_job(scene: bpy.types.Scene) -> Render:
+    """The scene's shot as it stands now: its frame range through its camera, timeline markers followed.
+
+    Raises:
+        Ex4dError: NOT_FOUND (nothing is reconstructed here), or as `sample`.
+    """
+    built = reconstruction.of_scene(scene)
+    frames = range(scene.frame_start, scene.frame_end + 1)
+    cameras = sample(scene, FOLLOW_SCENE, built.mesh, frames)
+    width, height = resolution(scene)
+    artifact = str(scene.objects[built.mesh].get(reconstruction.ARTIFACT, ""))
+    return Render(artifact, width, height, frame_rate(scene), cameras)
 
 
 def sample(

@@ -12,6 +12,7 @@ from .node_builder import TreeBuilder
 
 PICTURE = "Picture"
 TINT_COLOUR = "Unseen Tint"
+TINT_AMOUNT = "Unseen Tint Amount"
 _DEFAULT_TINT = (0.8, 0.05, 0.45, 1.0)  # linear; a hue that film rarely has
 _LONG_AGO = -100_000  # before its start a sequence asks for file 0000, which is not there
 _STRENGTH = 0.65  # of the tint over the picture
@@ -42,7 +43,8 @@ def build(name: str, first_picture: Path) -> bpy.types.Material:
     tint.name = TINT_COLOUR
     tint.outputs[0].default_value = _DEFAULT_TINT
     unseen = b.node("ShaderNodeAttribute", attribute_type="GEOMETRY", attribute_name=TINT)
-    amount = b.math("MULTIPLY", unseen.outputs["Fac"], _STRENGTH)
+    amount = b.math("MULTIPLY", unseen.outputs["Fac"], _STRENGTH, label=TINT_AMOUNT)
+    amount.node.name = TINT_AMOUNT
     colour = b.call(
         "ShaderNodeMix",
         {"Factor": amount, "A": picture.outputs["Color"], "B": tint.outputs[0]},

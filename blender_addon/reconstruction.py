@@ -124,6 +124,21 @@ def find(collection_name: str) -> Built:
     return Built(collection_name, names[ROOT], names[SOURCE_CAMERA], names[MESH], names[SHOT_CAMERA])
 
 
+def of_scene(scene: bpy.types.Scene) -> Built:
+    """The reconstruction in the scene; of several, the one whose camera the scene uses, else the last one built.
+
+    Raises:
+        Ex4dError: NOT_FOUND, there is none, or a part of it is gone.
+    """
+    collections = [c for c in scene.collection.children_recursive if MANIFEST in c]
+    if not collections:
+        raise Ex4dError(
+            NOT_FOUND, f"Nothing is reconstructed in the scene '{scene.name}'.", "Reconstruct a clip first."
+        )
+    looking = [c for c in collections if scene.camera is not None and scene.camera.name in c.all_objects]
+    return find((looking or collections)[-1].name)
+
+
 def manifest_of(collection_name: str) -> SceneManifest:
     """What `scene.json` said of a built reconstruction.
 

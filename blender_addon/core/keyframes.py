@@ -18,8 +18,8 @@ Channels = tuple[float, ...]  # location x, y, z, then rotation x, y, z (order Z
 
 SPACING = 8  # frames between keys, about
 LEAST = 5  # keys, where there are as many frames
-LOCATION_ERROR = 2e-3  # of the distance to the pivot, between keys
-ROTATION_ERROR = math.radians(0.1)
+LOCATION_ERROR = 5e-3  # of the distance to the pivot, between keys
+ROTATION_ERROR = math.radians(0.3)
 _STEP = 1e-4  # in u, for slopes
 
 

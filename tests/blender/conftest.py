@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the tests that run in Blender's own Python (`.venv-blender`).
+
+The engine lives in another environment; what it says is fetched from a process of it (`engine_side.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+Arrays = dict[str, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def empty_file() -> Iterator[None]:
+    """Each test starts from an empty file, and leaves none of its own behind."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    yield
+    bpy.ops.wm.read_homefile(use_empty=True)
+
+
+@pytest.fixture
+def scene() -> bpy.types.Scene:
+    """The scene of the empty file."""
+    return bpy.context.scene
+
+
+@pytest.fixture(scope="session")
+def engine() -> Callable[..., Arrays]:
+    """Asks the engine, in its own environment: `engine("make", folder, {...})` returns the arrays it answers with."""
+    python = Path(os.environ.get("EX4D_ENGINE_PYTHON", ROOT / ".venv" / "bin" / "python"))
+    if not python.exists():
+        pytest.skip(f"no environment of the engine at {python} (set EX4D_ENGINE_PYTHON)")
+
+    def ask(command: str, folder: Path, request: dict[str, Any]) -> Arrays:
+        answer = folder / f"answer_{command}.npz"
+        done = subprocess.run(
+            [python, Path(__file__).with_name("engine_side.py"), command, folder, answer],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        with np.load(answer) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def landscape(engine: Callable[..., Arrays], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reconstruction of 6 frames of 64x48 with a step that moves, a ramp and waves."""
+    folder = tmp_path_factory.mktemp("landscape")
+    engine("make", folder, {"width": 64, "height": 48, "frames": 6, "fps": [24, 1]})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def portrait(engine: Callable[..., Arrays], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reconstruction of 3 frames of 37x53, at 60000/1001 frames a second, with a focal length of its own."""
+    folder = tmp_path_factory.mktemp("portrait")
+    engine("make", folder, {"width": 37, "height": 53, "frames": 3, "fps": [60000, 1001], "focal": 41.5})
+    return folder
+
+
+def mesh_arrays(name: str) -> Arrays:
+    """An object's evaluated mesh: `position` [V, 3], `faces` [F, 3], `seen` [F], `uv` [F * 3, 2]."""
+    bpy.context.view_layer.update()
+    mesh = bpy.data.objects[name].evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    position = np.empty((len(mesh.vertices), 3), np.float32)
+    mesh.vertices.foreach_get("co", position.ravel())
+    faces = np.empty((len(mesh.polygons), 3), np.int32)
+    mesh.polygons.foreach_get("vertices", faces.ravel())
+    seen = np.empty(len(faces), np.bool_)
+    mesh.attributes["seen"].data.foreach_get("value", seen)
+    uv = np.empty((len(faces) * 3, 2), np.float32)
+    mesh.attributes["UVMap"].data.foreach_get("vector", uv.ravel())
+    return {"position": position, "faces": faces, "seen": seen, "uv": uv}
