@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from shared_protocol import messages as m
-from shared_protocol.errors import BAD_INPUT, CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
+from shared_protocol.errors import CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
 
 from . import pipe
 from .ids import artifact_id, kind_of
-from .journal import Job, Journal
-from .store import Artifacts, Assets
+from .journal import Journal
+from .shelf import Shelf
 from .supervisor import Died, Event, Worker
 
 _log = logging.getLogger(__name__)
@@ -36,8 +36,7 @@ class Jobs:
 
     Args:
         journal: where jobs survive.
-        assets: uploads.
-        artifacts: finished files.
+        shelf: what is finished.
         state: the state folder, for the worker.
         deliver: brings a worker's event from its thread to `on_worker` in the server's.
         changed: called with the id of each job that has news.
@@ -46,13 +45,12 @@ class Jobs:
     def __init__(
         self,
         journal: Journal,
-        assets: Assets,
-        artifacts: Artifacts,
+        shelf: Shelf,
         state: Path,
         deliver: Callable[[Worker, Event], None],
         changed: Callable[[str], None],
     ) -> None:
-        self._journal, self._assets, self._artifacts = journal, assets, artifacts
+        self._journal, self._shelf = journal, shelf
         self._state, self._deliver, self._changed = state, deliver, changed
         self.doors: tuple[m.Door, ...] = ()
         self.settled = False  # whether the worker has told its doors, or failed to start
@@ -111,36 +109,19 @@ class Jobs:
             )
         job = message.job
         artifact = artifact_id(job)
-        self._check_inputs(job)
+        self._shelf.check_inputs(job, lambda a: any(j.artifact == a for j in self._live.values()))
         self._journal.add(message.job_id, artifact, kind_of(job), job, m.QUEUED)
         info = self.info(message.job_id)
         _log.info("job %s: %s %s", info.job_id, info.kind, artifact[:12])
         twin = next((j for j in self._live.values() if j.artifact == artifact and j.state == m.RUNNING), None)
         self._live[info.job_id] = info
-        if self._whole(artifact):
+        if self._shelf.whole(artifact):
             self._finish(info.job_id, None)
         elif twin is not None:
             self._set(replace(twin, job_id=info.job_id))
         self._failed_starts = 0
         self.work()
         return self.info(message.job_id)
-
-    def _check_inputs(self, job: Job) -> None:
-        if isinstance(job, m.Reconstruct):
-            for asset in (*job.clip, *job.depth):
-                if not self._assets.whole(asset):
-                    raise Ex4dError(NOT_FOUND, f"'{asset.name}' is not on the backend.", "Upload it first.")
-            return
-        artifact, kind = (
-            (job.scene, "reconstruct") if isinstance(job, m.Render) else (job.conditioning, "render")
-        )
-        known = self._journal.artifact(artifact)
-        coming = any(j.artifact == artifact for j in self._live.values())
-        if known is None or not (coming or self._whole(artifact)):
-            what = "reconstruction" if kind == "reconstruct" else "conditioning"
-            raise Ex4dError(NOT_FOUND, f"The {what} {artifact[:12]} is not on the backend.", "Make it again.")
-        if known[0] != kind:
-            raise Ex4dError(BAD_INPUT, f"A {kind_of(job)} job was given the result of a {known[0]} job.")
 
     def cancel(self, job_id: str) -> m.JobInfo:
         """Cancels a job; the worker stops at the next step unless another job wants the same. Finished jobs stay.
@@ -184,10 +165,10 @@ class Jobs:
         try:
             known = self._journal.artifact(artifact)
             assert known is not None  # noqa: S101  a job is only recorded with its artifact
-            if self._whole(artifact):
+            if self._shelf.whole(artifact):
                 self._end(artifact, None)
                 return
-            run = pipe.Run(artifact, known[1], self._scene(known[1]), self._kept(artifact))
+            run = pipe.Run(artifact, known[1], self._shelf.scene_behind(known[1]), self._shelf.kept(artifact))
         except Ex4dError as exc:
             self._end(artifact, m.Failure(exc.code, exc.message, exc.hint))
             return
@@ -195,46 +176,6 @@ class Jobs:
         for job in self._of(artifact):
             self._set(replace(job, state=m.RUNNING, phase="starting", done=0, total=0))
         worker.send(run)
-
-    def _scene(self, job: Job) -> str:
-        """Checks that what a job builds upon is complete. Returns the scene behind the conditioning of a generate."""
-        if isinstance(job, m.Reconstruct):
-            return ""
-        needed = job.scene if isinstance(job, m.Render) else job.conditioning
-        known = self._journal.artifact(needed)
-        if known is None or not self._whole(needed):
-            raise Ex4dError(
-                NOT_FOUND,
-                "What this job builds upon was not finished.",
-                "Run the earlier step again, then this one.",
-            )
-        if isinstance(job, m.Render):
-            return job.scene
-        return self._scene(known[1])
-
-    def _whole(self, artifact: str) -> bool:
-        """Whether an artifact is complete and all of its files are still there."""
-        known = self._journal.artifact(artifact)
-        if known is None or not known[2]:
-            return False
-        gone = self._artifacts.missing(artifact, [f for _, f in self._journal.files(artifact)])
-        if gone:
-            self._journal.set_complete(artifact, False)
-            self._forget(artifact, gone)
-        return not gone
-
-    def _kept(self, artifact: str) -> tuple[m.FileInfo, ...]:
-        """Files that need not be made again; the folder holds nothing else afterwards."""
-        files = [f for _, f in self._journal.files(artifact)]
-        gone = self._artifacts.missing(artifact, files)
-        self._forget(artifact, gone)
-        kept = tuple(f for f in files if f.name not in gone)
-        self._artifacts.sweep(artifact, frozenset(f.name for f in kept))
-        return kept
-
-    def _forget(self, artifact: str, names: list[str]) -> None:
-        for name in names:
-            self._journal.forget_file(artifact, name)
 
     # ---- what the worker tells
 

@@ -9,8 +9,6 @@ import queue
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +23,12 @@ from shared_protocol.errors import INTERNAL, NOT_FOUND, Ex4dError
 from .jobs import Jobs
 from .journal import Journal
 from .router import Router
+from .shelf import Shelf
 from .state_folder import StateFolder
 from .store import Artifacts, Assets
 from .supervisor import Event, Worker
+from .uploads import Uploads
+from .watches import Watches
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +36,6 @@ _TICK_S: Final = 1.0
 _FULL_S: Final = 0.05  # until a client whose queue is full is tried again
 _BURST: Final = 32  # messages taken in before pushes get their turn
 _READY_S: Final = 30.0  # that the worker may take to tell its doors before clients are let in without
-
-
-@dataclass
-class _Watch:
-    """A client that follows a job: what it was told is a position in the journal, so nothing has to be queued."""
-
-    client: bytes
-    job_id: str
-    position: int = 0
-    news: bool = True
 
 
 class Server:
@@ -76,11 +67,7 @@ class Server:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._stopping = False
-        self._watches: dict[tuple[bytes, str], _Watch] = {}
-        self._full = False  # whether a watch has news that its client did not take yet
-        self._finishing: dict[
-            str, list[tuple[bytes, int]]
-        ] = {}  # sha256 of assets being checked -> who asked
+        self._full = False  # whether some client did not take all of its news yet
         self._heard = time.monotonic()
         self._router = Router(host, port)
         try:
@@ -88,11 +75,17 @@ class Server:
         except BaseException:
             self._router.close()
             raise
-        self._assets, self._artifacts = Assets(state.assets), Artifacts(state.artifacts)
+        assets, self._artifacts = Assets(state.assets), Artifacts(state.artifacts)
+        self._uploads = Uploads(assets, self._call)
+        shelf = Shelf(self._journal, assets, self._artifacts)
         self._jobs = Jobs(
-            self._journal, self._assets, self._artifacts, state.root, self._on_worker_thread, self._on_news
+            self._journal,
+            shelf,
+            state.root,
+            self._on_worker_thread,
+            lambda job_id: self._watches.on_news(job_id),
         )
-        self._slow = ThreadPoolExecutor(1, "hash")
+        self._watches = Watches(self._journal, self._jobs.info, self._router.send)
         self.connection_file = connection_file or state.connection_file
         keys = self._router.keys
         self.connection = connections.Connection(
@@ -149,7 +142,7 @@ class Server:
                     self._heard = time.monotonic()
                     self._guarded(lambda a=arrived: self._take(*a))  # type: ignore[misc]
                 self._guarded(self._jobs.work)
-                self._tell()
+                self._full = self._watches.tell()
                 self._open_door(on_ready)
                 if self._idle():
                     _log.info("nothing to do for %.0f seconds", self._idle_s)
@@ -196,7 +189,7 @@ class Server:
         if self._listening:
             connections.remove(self.connection_file, self.connection)
         self._jobs.close()
-        self._slow.shutdown(wait=True)
+        self._uploads.close()
         self._router.close()
         self._journal.close()
         self._wake_in.close()
@@ -243,19 +236,17 @@ class Server:
                 self._stopping = True
                 return m.Pong(), b""
             case m.AssetQuery(asset=asset):
-                return self._asset_state(client, envelope.request, asset, self._assets.received(asset))
+                self._uploads.query(asset, self._later(client, envelope.request))
+                return None
             case m.AssetChunk(asset=asset, offset=offset):
-                if asset.sha256 in self._finishing:
-                    here = asset.size
-                else:
-                    here = self._assets.append(asset, offset, envelope.part)
-                return self._asset_state(client, envelope.request, asset, here)
+                self._uploads.chunk(asset, offset, envelope.part, self._later(client, envelope.request))
+                return None
             case m.Submit() as submit:
                 return self._jobs.submit(submit), b""
             case m.JobQuery(job_id=job_id, watch=watch):
                 info = self._jobs.info(job_id)
                 if watch:
-                    self._watches[client, job_id] = _Watch(client, job_id)
+                    self._watches.add(client, job_id)
                 return info, b""
             case m.Cancel(job_id=job_id):
                 return self._jobs.cancel(job_id), b""
@@ -271,38 +262,21 @@ class Server:
             if not self._router.send(client, encode(message, request, part)):
                 _log.warning("a client does not read; the answer %s was dropped", type(message).__name__)
         except ConnectionError:
-            self._forget(client)
+            self._watches.forget(client)
+
+    def _later(self, client: bytes, request: int) -> Callable[[m.AssetState | Ex4dError], None]:
+        """Answers a request, now or later."""
+
+        def answer(result: m.AssetState | Ex4dError) -> None:
+            if isinstance(result, Ex4dError):
+                self._fail(client, request, result)
+            else:
+                self._send(client, request, result)
+
+        return answer
 
     def _fail(self, client: bytes, request: int, error: Ex4dError) -> None:
         self._send(client, request, m.Failure(error.code, error.message[:1000], error.hint[:1000]))
-
-    # ---- assets: the hash of a whole file takes seconds, so another thread does it
-
-    def _asset_state(
-        self, client: bytes, request: int, asset: m.Asset, here: int
-    ) -> tuple[m.AssetState, bytes] | None:
-        if here < asset.size or self._assets.whole(asset):
-            return m.AssetState(asset.sha256, here), b""
-        waiting = self._finishing.setdefault(asset.sha256, [])
-        waiting.append((client, request))
-        if len(waiting) == 1:
-            self._slow.submit(self._finish_asset, asset)
-        return None
-
-    def _finish_asset(self, asset: m.Asset) -> None:
-        error: Ex4dError | None = None
-        try:
-            self._assets.finish(asset)
-        except Ex4dError as exc:
-            error = exc
-        self._call(lambda: self._asset_finished(asset, error))
-
-    def _asset_finished(self, asset: m.Asset, error: Ex4dError | None) -> None:
-        for client, request in self._finishing.pop(asset.sha256, []):
-            if error is None:
-                self._send(client, request, m.AssetState(asset.sha256, asset.size))
-            else:
-                self._fail(client, request, error)
 
     # ---- artifacts
 
@@ -318,41 +292,3 @@ class Server:
             raise Ex4dError(NOT_FOUND, f"There is no finished file {fetch.name} in {fetch.artifact[:12]}.")
         data = self._artifacts.read(fetch.artifact, file, fetch.offset, fetch.length)
         return m.FileChunk(fetch.artifact, fetch.name, fetch.offset, file.size), data
-
-    # ---- watches
-
-    def _on_news(self, job_id: str) -> None:
-        for watch in self._watches.values():
-            if watch.job_id == job_id:
-                watch.news = True
-
-    def _forget(self, client: bytes) -> None:
-        for key in [k for k in self._watches if k[0] == client]:
-            del self._watches[key]
-
-    def _tell(self) -> None:
-        """Sends the news of watched jobs, as much as each client takes."""
-        self._full = False
-        for watch in [w for w in self._watches.values() if w.news]:
-            try:
-                if not self._push(watch):
-                    self._full = True
-            except ConnectionError:
-                self._forget(watch.client)
-            except Ex4dError as exc:
-                _log.error("%s", exc)
-
-    def _push(self, watch: _Watch) -> bool:
-        """False: the client's queue is full, and it has not heard everything. The job's state comes after its files."""
-        info = self._jobs.info(watch.job_id)
-        while files := self._journal.files(info.artifact, watch.position, 50):
-            for position, file in files:
-                if not self._router.send(watch.client, encode(m.FileReady(info.job_id, info.artifact, file))):
-                    return False
-                watch.position = position
-        if not self._router.send(watch.client, encode(info)):
-            return False
-        watch.news = False
-        if info.state in m.FINISHED:
-            self._watches.pop((watch.client, watch.job_id), None)
-        return True

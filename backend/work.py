@@ -32,7 +32,8 @@ from .store import disk_error, sha256_of, sync_folder
 _log = logging.getLogger(__name__)
 
 _NEWS_S: Final = 0.1  # least time between two messages about the same phase
-_STEM = re.compile(r"[^A-Za-z0-9_-]+")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_WINDOWS_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 
 
 def doors() -> tuple[m.Door, ...]:
@@ -95,8 +96,8 @@ def perform(
 def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dict[str, str]) -> None:
     job = run.job
     if isinstance(job, m.Reconstruct):
-        clip = _bring(job.clip, folders, temp / "clip", names)
-        depth = _bring(job.depth, folders, temp / "depth", names)
+        clip = _bring(job.clip, temp / "clip", folders, names)
+        depth = _bring(job.depth, temp / "depth", folders, names)
         options = pipeline.ReconstructOptions(
             depth_kind=job.depth_kind,
             estimator=job.estimator,
@@ -123,20 +124,29 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
         )
 
 
-def _bring(assets: tuple[m.Asset, ...], folders: Folders, folder: Path, names: dict[str, str]) -> list[Path]:
-    """Gives uploads a name that readers understand: a sequence is numbered, a single file keeps its stem, cleaned."""
+def _bring(assets: tuple[m.Asset, ...], folder: Path, folders: Folders, names: dict[str, str]) -> list[Path]:
+    """Gives uploads names that readers understand: our own characters only, a known suffix, sequences numbered."""
     if not assets:
         return []
     folder.mkdir(parents=True)
+    stem = _clean(assets[0].name, sequence=len(assets) > 1) or folder.name
     paths = []
     for number, asset in enumerate(assets, 1):
-        stem = _STEM.sub("_", PurePosixPath(asset.name.replace("\\", "/")).stem)[:64].strip("_-")
-        name = f"{number:04d}" if len(assets) > 1 else f"{folder.name}-{stem}" if stem else folder.name
+        name = f"{stem}_{number:04d}" if len(assets) > 1 else stem
         path = folder / (name + suffix_of(asset))
         _link(folders.assets / asset.sha256, path)
         names[str(path)] = names[path.name] = asset.name
         paths.append(path)
     return paths
+
+
+def _clean(name: str, sequence: bool) -> str:
+    """The stem of an artist's file name in letters, digits, "_" and "-"; of a sequence, what its names share."""
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    if sequence:
+        stem = stem.rstrip("0123456789")
+    clean = _UNSAFE.sub("_", stem)[:64].strip("_-")
+    return "" if _WINDOWS_DEVICE.fullmatch(clean) else clean
 
 
 def _link(asset: Path, path: Path) -> None:
