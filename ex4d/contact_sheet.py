@@ -64,7 +64,7 @@ def contact_sheet(
     widest_cell = (_WIDEST - _NAMES - _GAP * (len(picks) + 1)) // len(picks)
     narrow = min(min(picture.shape[1] / picture.shape[0] for picture in pictures) for _, pictures, _ in rows)
     cell = max(min(widest_cell, round(_TALLEST_CELL * narrow)), 96)
-    write_png(out_png, np.concatenate([_row(*row, cell) for row in rows]))
+    write_png(out_png, np.concatenate([_row(name, pictures, captions, cell) for name, pictures, captions in rows]))
 
 
 def _row(name: str, pictures: list[U8], captions: list[str], cell: int) -> U8:
