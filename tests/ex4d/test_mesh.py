@@ -97,7 +97,14 @@ def test_rays_from_outside_pass_an_even_number_of_faces() -> None:
 def test_a_camera_inside_the_volume_sees_faces_in_every_direction() -> None:
     mesh = lifted(stepped_depth(5, 7, seed=1))
     camera = Intrinsics(24, 18, 9.0, 9.0, 12.0, 9.0)
-    for turn in ((0.0, 0.0, 0.0), (0.0, 1.6, 0.0), (0.0, 3.1, 0.0), (0.0, -1.6, 0.0), (1.5, 0.0, 0.0), (-1.5, 0.0, 0.0)):
+    for turn in (
+        (0.0, 0.0, 0.0),
+        (0.0, 1.6, 0.0),
+        (0.0, 3.1, 0.0),
+        (0.0, -1.6, 0.0),
+        (1.5, 0.0, 0.0),
+        (-1.5, 0.0, 0.0),
+    ):
         position = to_clip(vertices(mesh), pose((0.1, 0.1, 9.0), turn), camera, 1e-3)
         _, clear, hits = brute_force(position, faces(5, 7), (18, 24))
         assert (hits[clear] % 2 == 1).all()

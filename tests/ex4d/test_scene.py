@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes: from clip and depth, to files and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mesh_cases import picture, small_scene, smooth_depth, stepped_depth
+
+from ex4d.cameras import static_source
+from ex4d.images import read_exr, read_png
+from ex4d.mesh import adjust_depth, lift
+from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
+from ex4d.values import Clip, DepthVideo, Intrinsics, Scene
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
+
+
+def of_depth(z: np.ndarray, **settings: object) -> Scene:
+    clip = Clip(np.zeros((*z.shape, 3), np.uint8), Fraction(25), "c")
+    return build_scene(clip, DepthVideo(z, "file", False), **settings)  # type: ignore[arg-type]
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_scene_holds_the_lifted_frames_far_pivot_and_notes() -> None:
+    z = np.stack([stepped_depth(12, 17, seed) for seed in range(3)])
+    scene = of_depth(z)
+    assert scene.far == pytest.approx(max(4.0 * np.percentile(z, 99), 1.05 * z.max()))
+    assert scene.pivot == pytest.approx(np.percentile(z[0], 5))
+    for t in range(3):
+        depth, valid = lift(z[t], scene.far)
+        np.testing.assert_array_equal(scene.mesh_depth[t], depth)
+        np.testing.assert_array_equal(scene.mesh_valid[t], valid)
+    assert scene.intrinsics.fx == pytest.approx(17 * 500 / 512)
+    assert (scene.estimator, scene.draft, scene.edge_rule) == ("file", False, "jump")
+    assert small_scene().notes == ("upright", "scaled")
+
+
+def test_focal_and_edge_rule_are_used() -> None:
+    z = np.stack([stepped_depth(12, 17)])
+    scene = of_depth(z, focal=40.0, edge_rule="boundary")
+    assert scene.intrinsics == Intrinsics(17, 12, 40.0, 40.0, 8.5, 6.0)
+    assert scene.edge_rule == "boundary"
+    _, valid = lift(z[0], scene.far, edge_rule="boundary", intrinsics=scene.intrinsics)
+    np.testing.assert_array_equal(scene.mesh_valid[0], valid)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 18), (2, 12, 17), (3, 17, 12)])
+def test_depth_of_another_size_or_length_is_refused_with_both_sizes(shape: tuple[int, int, int]) -> None:
+    clip = Clip(np.zeros((3, 12, 17, 3), np.uint8), Fraction(25), "c")
+    with pytest.raises(Ex4dError, match="clip 3 of 17x12") as caught:
+        build_scene(clip, DepthVideo(np.ones(shape, np.float32), "file", False))
+    assert caught.value.code == SIZE_MISMATCH
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_depth_that_is_not_positive_and_finite_is_refused(bad: float) -> None:
+    z = np.ones((1, 4, 4), np.float32)
+    z[0, 2, 1] = bad
+    with pytest.raises(Ex4dError, match="not positive"):
+        of_depth(z)
+
+
+def test_no_frames_are_refused() -> None:
+    with pytest.raises(Ex4dError, match="no frames"):
+        of_depth(np.ones((0, 4, 4), np.float32))
+
+
+def test_a_sky_at_a_very_large_depth_is_brought_within_reach() -> None:
+    z = np.ones((1, 10, 10), np.float32)
+    z[0, 0] = 1e10
+    scene = of_depth(z)
+    assert scene.far == pytest.approx(1e6)
+    assert scene.mesh_depth.max() == scene.far
+    assert (scene.mesh_depth[0, 2, 2:-2] < scene.far).all()
+    assert "952381" in scene.notes[-1]
+
+
+def test_the_mesh_of_a_shot_has_the_artists_settings() -> None:
+    scene = small_scene(frames=3)
+    source = dataclasses.replace(
+        static_source(scene, 2),
+        frame=np.array([0, 2], np.int32),
+        focal=np.array([31.0, 40.0]),
+        cx=np.array([16.0, 15.0]),
+        cy=np.array([12.0, 13.0]),
+        disparity_scale=np.array([1.0, 2.0]),
+        disparity_shift=np.array([0.0, 0.05]),
+    )
+    mesh = scene_mesh(scene, source, 1)
+    np.testing.assert_array_equal(mesh.depth, adjust_depth(scene.mesh_depth[2], 2.0, 0.05))
+    assert mesh.depth[0, 0] == pytest.approx(1.0 / (2.0 / scene.far + 0.05))  # the skirt moves along
+    np.testing.assert_array_equal(mesh.valid, scene.mesh_valid[2])
+    assert mesh.intrinsics == Intrinsics(32, 24, 40.0, 40.0, 15.0, 13.0)
+    np.testing.assert_array_equal(scene_mesh(scene, static_source(scene, 1), 0).depth, scene.mesh_depth[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frame": np.array([3], np.int32)},
+        {"frame": np.array([-1], np.int32)},
+        {"focal": np.array([0.0])},
+        {"disparity_scale": np.array([np.nan])},
+        {"cx": np.array([np.inf])},
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(change: dict[str, np.ndarray]) -> None:
+    scene = small_scene(frames=3)
+    with pytest.raises(Ex4dError, match=r"rame 1") as caught:
+        scene_mesh(scene, dataclasses.replace(static_source(scene, 1), **change), 0)
+    assert caught.value.code == BAD_INPUT
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(3, 24, 32), (1, 9, 7), (2, 33, 17), (1, 1, 1)])
+def test_a_scene_comes_back_bit_for_bit(tmp_path: Path, frames: int, height: int, width: int) -> None:
+    scene = small_scene(frames, height, width)
+    names: list[str] = []
+    save_scene(tmp_path, scene, names.append, {"made": "here"})
+    got = load_scene(tmp_path)
+    np.testing.assert_array_equal(got.clip.frames, scene.clip.frames)
+    np.testing.assert_array_equal(got.mesh_depth, scene.mesh_depth)
+    np.testing.assert_array_equal(got.mesh_valid, scene.mesh_valid)
+    assert got.mesh_depth.dtype == np.float32
+    for field in ("intrinsics", "far", "pivot", "estimator", "draft", "notes", "edge_rule"):
+        assert getattr(got, field) == getattr(scene, field)
+    assert (got.clip.fps, got.clip.name) == (scene.clip.fps, scene.clip.name)
+    assert set(names) == files_in(tmp_path)
+    assert len(names) == 2 * frames + 1
+    assert names[-1] == "scene.json"
+    assert json.loads((tmp_path / "scene.json").read_text())["provenance"] == {"made": "here"}
+
+
+def test_files_are_laid_out_as_documented(tmp_path: Path) -> None:
+    scene = small_scene(frames=2)
+    save_scene(tmp_path, scene, lambda name: None)
+    assert files_in(tmp_path) == {
+        "scene.json",
+        *(f"{k}/000{n}.{e}" for k, e in (("source", "png"), ("mesh", "exr")) for n in (1, 2)),
+    }
+    channels = read_exr(tmp_path / "mesh/0002.exr")
+    assert set(channels) == {"R", "G", "B"}
+    np.testing.assert_array_equal(channels["R"], scene.mesh_depth[1])
+    np.testing.assert_array_equal(channels["G"][:-1, :-1], scene.mesh_valid[1, ..., 0])
+    np.testing.assert_array_equal(channels["B"][:-1, :-1], scene.mesh_valid[1, ..., 1])
+    for name in "GB":
+        assert not channels[name][-1].any()
+        assert not channels[name][:, -1].any()
+    value = json.loads((tmp_path / "scene.json").read_text())
+    assert value["fps"] == [30000, 1001]
+    assert value["frames"] == 2
+    assert (value["width"], value["height"]) == (32, 24)
+
+
+class InterruptedError_(Exception):
+    pass
+
+
+def test_a_save_that_was_interrupted_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    scene = small_scene(frames=4)
+    names: list[str] = []
+
+    def stop_after_five(name: str) -> None:
+        names.append(name)
+        if len(names) == 5:
+            raise InterruptedError_
+
+    with pytest.raises(InterruptedError_):
+        save_scene(tmp_path, scene, stop_after_five)
+    assert files_in(tmp_path) == set(names)
+    with pytest.raises(Ex4dError, match="no finished scene") as caught:
+        load_scene(tmp_path)
+    assert caught.value.code == NOT_FOUND
+    before = {name: (tmp_path / name).stat().st_ino for name in names}
+    again: list[str] = []
+    save_scene(tmp_path, scene, again.append)
+    assert {name: (tmp_path / name).stat().st_ino for name in names} == before
+    assert set(again) == files_in(tmp_path)
+    np.testing.assert_array_equal(load_scene(tmp_path).mesh_depth, scene.mesh_depth)
+
+
+def test_files_of_another_scene_and_broken_ones_are_written_again(tmp_path: Path) -> None:
+    save_scene(tmp_path, small_scene(frames=2), lambda name: None)
+    exr = tmp_path / "mesh/0002.exr"
+    exr.write_bytes(exr.read_bytes()[:100])
+    (tmp_path / "source/0001.png").write_bytes(b"")
+    clip = Clip(np.stack([picture(24, 32, seed) for seed in (7, 8)]), Fraction(25), "other")
+    other = build_scene(clip, DepthVideo(np.stack([smooth_depth(24, 32)] * 2), "file", True))
+    save_scene(tmp_path, other, lambda name: None)
+    got = load_scene(tmp_path)
+    np.testing.assert_array_equal(got.clip.frames, clip.frames)
+    np.testing.assert_array_equal(got.mesh_depth, other.mesh_depth)
+    assert got.draft
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda folder: (folder / "scene.json").unlink(), NOT_FOUND),
+        (lambda folder: (folder / "scene.json").write_text("{}"), BAD_INPUT),
+        (lambda folder: (folder / "scene.json").write_text("no"), BAD_INPUT),
+        (lambda folder: (folder / "source/0002.png").unlink(), NOT_FOUND),
+        (lambda folder: (folder / "mesh/0001.exr").unlink(), NOT_FOUND),
+        (lambda folder: _change(folder, version=99), BAD_INPUT),
+        (lambda folder: _change(folder, width=31), SIZE_MISMATCH),
+        (lambda folder: _change(folder, fps=[25, 0]), BAD_INPUT),
+    ],
+)
+def test_a_broken_scene_gives_one_clear_error(tmp_path: Path, spoil: object, code: str) -> None:
+    save_scene(tmp_path, small_scene(frames=2), lambda name: None)
+    spoil(tmp_path)  # type: ignore[operator]
+    with pytest.raises(Ex4dError) as caught:
+        load_scene(tmp_path)
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+
+
+def _change(folder: Path, **values: object) -> None:
+    value = json.loads((folder / "scene.json").read_text())
+    (folder / "scene.json").write_text(json.dumps({**value, **values}))
+
+
+def test_source_pictures_are_stored_without_loss(tmp_path: Path) -> None:
+    scene = small_scene(frames=1)
+    save_scene(tmp_path, scene, lambda name: None)
+    np.testing.assert_array_equal(read_png(tmp_path / "source/0001.png"), scene.clip.frames[0])
