@@ -14,6 +14,7 @@ from ex4d.depth.filters import box
 from ex4d.values import F32, F64, U8
 
 BINS = 12  # of the colour histogram, for each of L, a, b
+COMMON = 0.004  # share of the border from which on a bin of colour counts as background
 RARE = 60.0  # distance that a border pixel starts with when nothing else on the border has its colour
 SWEEPS = 3  # rounds over the picture in four directions; more change next to nothing
 SHARP_SIDE = 640  # longest side at which sharpness is measured: smaller pictures hide what is out of focus
@@ -45,11 +46,11 @@ def colour_model(frames: list[U8]) -> ColourModel:
         edge[height * 2 // 3 :] = False  # subjects often touch the lower border
         border += np.bincount(codes[edge], minlength=BINS**3)
         whole += np.bincount(codes.ravel(), minlength=BINS**3)
-    border, whole = _spread(border), _spread(whole)
-    border /= max(border.sum(), 1e-9)
-    whole /= max(whole.sum(), 1e-9)
+    border, whole = _spread(border / max(border.sum(), 1)), _spread(whole / max(whole.sum(), 1))
     share = border / (border + whole + 1e-9)  # 0.5: as frequent on the border as anywhere
-    return ColourModel(np.clip(share * 2, 0, 1).astype(np.float32))
+    # What the border shows only a little of is a subject that happens to reach it.
+    common = np.clip(border / COMMON, 0, 1)
+    return ColourModel((np.clip(share * 2, 0, 1) * common).astype(np.float32))
 
 
 def distinct(frame: U8, model: ColourModel) -> F32:

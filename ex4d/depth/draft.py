@@ -13,7 +13,7 @@ import numpy as np
 
 from ex4d.depth.cues import colour_model, distinct, enclosed, position, sharpness, spread_out, warmth
 from ex4d.depth.door import DepthRequest, Progress
-from ex4d.depth.filters import as_guide, box, crisp, guided, upsample
+from ex4d.depth.filters import as_guide, box, crisp, guided, upsample, without_specks
 from ex4d.depth.motion import flows, steadied, unlike_background
 from ex4d.values import F32, U8, Clip, DepthVideo
 
@@ -63,12 +63,10 @@ def _nearness(frames: U8, small: list[U8], progress: Progress) -> list[F32]:
     model = colour_model(small)
     ahead, back = flows(small)
     moving: list[F32] = []
-    closed: list[F32] = []
     focused: list[F32] = []
     apart: list[F32] = []
     for t, picture in enumerate(small):
         apart.append(distinct(picture, model))
-        closed.append(enclosed(picture, apart[t]))
         near_flows = [*ahead[t : t + 1], *back[max(t - 1, 0) : t]]
         moves = [unlike_background(flow, 1 - apart[t]) for flow in near_flows]
         moving.append(np.mean(moves, axis=0).astype(np.float32) if moves else np.zeros_like(apart[t]))
@@ -76,12 +74,14 @@ def _nearness(frames: U8, small: list[U8], progress: Progress) -> list[F32]:
         focused.append(spread_out(sharp, np.minimum(edges, 50.0)))
         progress(t + 1, 2 * len(small))
     focused, in_focus = _focus(focused)
+    # A subject may reach the border; what is sharp there while the rest is not, is no way out to the background.
+    closed = [enclosed(p, np.maximum(a, in_focus * f)) for p, a, f in zip(small, apart, focused, strict=True)]
     place = (0.45 - 0.25 * in_focus) * position(height, width)
     scale = float(np.clip(np.percentile(np.stack(closed)[:, ::2, ::2], 90) / 2, 8, 60))
     still = []
     for picture, a, c, f in zip(small, apart, closed, focused, strict=True):
         colours = 0.10 * box(a, max(1, longest // 40)) + 0.30 * warmth(picture)
-        still.append(place + 0.45 * (1 - np.exp(-c / scale)) + (0.05 + 0.55 * in_focus) * f + colours)
+        still.append(place + 0.50 * (1 - np.exp(-c / scale)) + (0.05 + 0.55 * in_focus) * f + colours)
     moved = _moved(moving, still)
     both = [_smooth(picture, s + m) for picture, s, m in zip(small, still, moved, strict=True)]
     return steadied(both, small, ahead, back, KEEP)
@@ -116,8 +116,8 @@ def _smooth(picture: U8, near: F32) -> F32:
     """Along the picture: first over large patches of alike colour, then along finer edges."""
     guide = as_guide(picture)
     longest = max(near.shape)
-    wide = guided(guide, near, max(2, longest // 12), 0.004)
-    return guided(guide, 0.35 * near + 0.65 * wide, max(1, longest // 28), 0.002)
+    wide = guided(guide, near, max(2, longest // 12), 0.006)
+    return guided(guide, 0.35 * near + 0.65 * wide, max(1, longest // 28), 0.003)
 
 
 def _range(near: list[F32]) -> tuple[float, float]:
@@ -130,6 +130,6 @@ def _range(near: list[F32]) -> tuple[float, float]:
 def _full_size(frame: U8, small: U8, disparity: F32) -> F32:
     longest = max(frame.shape[:2])
     guide = as_guide(frame)
-    large = upsample(guide, as_guide(small), disparity, max(1, max(small.shape[:2]) // 64), 0.0005)
-    large = np.clip(large, FARTHEST, NEAREST)
-    return crisp(large, max(1, round(longest / 200)), 0.12)
+    large = upsample(guide, as_guide(small), disparity, max(1, max(small.shape[:2]) // 64), 0.001)
+    large = without_specks(np.clip(large, FARTHEST, NEAREST), max(1, longest // 110))
+    return np.clip(crisp(large, max(1, round(longest / 170)), 0.07), FARTHEST, NEAREST)

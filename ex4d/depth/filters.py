@@ -73,6 +73,19 @@ def upsample(guide: F32, small_guide: F32, values: F32, radius: int, epsilon: fl
     return np.asarray((slope * guide).sum(axis=2) + offset, np.float32)
 
 
+def without_specks(values: F32, radius: int) -> F32:
+    """Replaces what stands out from the median of its surroundings: print, glints, hairs. Slopes stay as they are.
+
+    Args:
+        values: [h, w] in 0..1.
+        radius: of the surroundings, pixels.
+    """
+    levels = np.asarray(np.round(np.clip(values, 0, 1) * 255), np.uint8)
+    median = cv2.medianBlur(levels, 2 * radius + 1).astype(np.float32) / np.float32(255)
+    off = np.abs(values - median)
+    return np.asarray(values + (median - values) * np.clip(off / np.float32(0.01) - 1.0, 0, 1), np.float32)
+
+
 def crisp(values: F32, radius: int, contrast: float) -> F32:
     """Turns ramps between two surfaces into steps: a mesh over a ramp is a sheet of rubber.
 
@@ -80,7 +93,8 @@ def crisp(values: F32, radius: int, contrast: float) -> F32:
     minimum (Kramer and Bruckner's toggle mapping); smooth slopes stay as they are.
     """
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    high, low = cv2.dilate(values, kernel), cv2.erode(values, kernel)
-    toggled = np.where(high - values < values - low, high, low)
+    smooth = np.asarray(cv2.GaussianBlur(values, (0, 0), 0.6 * radius), np.float32)  # else the outline is jagged
+    high, low = cv2.dilate(smooth, kernel), cv2.erode(smooth, kernel)
+    toggled = np.where(high - smooth < smooth - low, high, low)
     step = np.clip((high - low) / np.float32(contrast) - 1.0, 0.0, 1.0)
-    return np.asarray(values + (toggled - values) * step, np.float32)
+    return np.asarray(smooth + (toggled - smooth) * step, np.float32)

@@ -55,7 +55,7 @@ def unlike_background(flow: F32, background: F32) -> F32:
     model: F64 = np.zeros((3, 2))
     for _ in range(STEPS):
         normal = design.T @ (design * weight[:, None]) + 1e-6 * np.eye(3)
-        model = np.linalg.solve(normal, design.T @ (target * weight[:, None]))
+        model = np.asarray(np.linalg.solve(normal, design.T @ (target * weight[:, None])), np.float64)
         off = np.linalg.norm(target - design @ model, axis=1)
         middle = max(float(np.median(off)), 0.1)
         weight = prior / (1 + np.square(off / middle))
