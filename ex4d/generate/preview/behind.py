@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d.values import F32, Bool
 
 from .fill import membrane
 
-WIDTHS = (0.09, 0.22, 0.5)  # of the longest side: how wide the things are that each layer looks behind
+WIDTHS = (0.06, 0.13, 0.24, 0.5)  # of the longest side: how wide the things are that each layer looks behind
 _STANDS_OUT = 1.07  # ratio of disparities by which something is in front of what surrounds it
+
+_SAME = 1.1  # ratio of disparities up to which the rim counts as part of what is behind
+_TUCK = 3  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,26 +33,64 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
     """Removes from a plate whatever stands out of its surroundings and is narrower than `share` of the longest side.
 
     A morphological opening of the disparity finds it: an opening keeps slopes (floors, walls) as they are and takes
-    away whatever a square of that width does not fit into. Colour and disparity behind are a membrane from the rim.
+    away whatever a square of that width does not fit into. Colour and disparity behind are a membrane over the hole,
+    held at that part of its rim which is no nearer than what the opening found behind: where only a corner of a wider
+    thing is taken off, the rest of that thing has no say in it.
     """
     height, width = z.shape
-    side = max(3, round(share * max(height, width))) | 1
+    longest = max(height, width)
+    side = max(3, round(share * longest)) | 1
     disparity = (1.0 / z).astype(np.float32)
-    removed = disparity > _opened(disparity, side) * _STANDS_OUT
+    opened = _opened(disparity, side)
+    stands_out = disparity > opened * _STANDS_OUT
     # The rim of a thing has its colour mixed in and, with estimated depth, lies a few pixels beside the edge.
-    rim = 2 * max(2, round(0.007 * max(height, width))) + 1
-    removed = cv2.dilate(removed.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))) > 0
-    if removed.all():
-        removed[:] = False
-    behind = np.minimum(membrane(disparity, ~removed, relaxations=30), disparity)
-    return Peeled(membrane(colour, ~removed), (1.0 / behind).astype(np.float32), removed)
+    margin = max(2, round(0.007 * longest))
+    removed = _without_islands(_grown(stands_out, margin), side * side)
+    if removed.all() or not removed.any():
+        return Peeled(colour, z, np.zeros_like(removed))
+    level = np.where(stands_out, opened, np.float32(np.inf)).astype(np.float32)
+    level = np.asarray(
+        cv2.erode(level, _disc(3 * margin + 2)), np.float32
+    )  # the furthest of what is behind, around here
+    rim = _grown(removed, 2 * margin) & ~removed
+    holds = rim & (disparity / np.float32(_SAME) <= level)
+    if not holds.any():
+        holds = rim
+    behind = np.minimum(membrane(disparity, holds, relaxations=30), disparity)
+    filled = membrane(colour, holds)
+    # The sheet reaches a little beyond the hole, and must not climb up what stands beside it.
+    around = _grown(removed, _TUCK) & ~holds
+    return Peeled(
+        np.where(around[..., None], filled, colour),
+        (1.0 / np.where(around, behind, disparity)).astype(np.float32),
+        removed,
+    )
+
+
+def _without_islands(removed: Bool, smallest: int) -> Bool:
+    """Adds what is left standing amid the removed, in pieces of fewer pixels than `smallest`."""
+    _, label, stats, _ = cv2.connectedComponentsWithStats((~removed).astype(np.uint8), connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < smallest
+    small[0] = True  # label 0 is what was removed
+    return np.asarray(small[label], np.bool_)
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    side = 2 * radius + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+
+
+def _grown(region: Bool, radius: int) -> Bool:
+    return np.asarray(cv2.dilate(region.astype(np.uint8), _disc(radius)), np.uint8) > 0
 
 
 def _opened(disparity: F32, side: int) -> F32:
     """Opening by a square. Beyond the edge the slope goes on, or else a floor would lose its nearest rows."""
     height, width = disparity.shape
     pad_y, pad_x = min(side, height - 1), min(side, width - 1)
-    wide = np.pad(disparity, ((pad_y, pad_y), (pad_x, pad_x)), mode="reflect", reflect_type="odd")
+    pad = ((pad_y, pad_y), (pad_x, pad_x))
+    sloped = np.pad(disparity, pad, mode="reflect", reflect_type="odd")
+    wide = np.maximum(sloped, np.pad(disparity, pad, mode="edge"))  # a near thing mirrors into a pit: no
     kernel = np.ones((side, side), np.uint8)
     opened = cv2.dilate(cv2.erode(wide, kernel), kernel)
     return np.asarray(opened[pad_y : pad_y + height, pad_x : pad_x + width], np.float32)

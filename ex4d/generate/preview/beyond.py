@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import cv2
@@ -12,14 +13,18 @@ from ex4d.values import F32, F64, I32, Bool
 
 from .fill import membrane
 
-REACH = 0.85  # how far the canvas goes beyond the picture, in multiples of its longest side
-NEAREST = 0.3  # of the pivot: walls that run on towards the camera stop here
+CELLS = 64  # rows and columns beyond each edge
+_GROWTH = 1.055  # each of them is that much larger than the one before: together 2.3 times the longest side at 240
+NEAREST = 0.1  # of the pivot: walls that run on towards the camera stop here
+_STRIP = 0.14  # of the longest side: how much of the picture's rim the colours beyond it are taken from
+# Blur, as a share of the longest side, at these distances from the edge, in the same unit.
+_SOFTNESS = ((0.0, 0.0), (0.04, 0.01), (0.12, 0.04), (0.3, 0.1), (0.8, 0.25))
 _DOME = (64, 128)  # rows, columns
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """The picture's background and its continuation, on a grid of the picture's own pixels (`step` source pixels)."""
+    """The picture's background and its continuation: cells of the picture's grid, then ever larger ones."""
 
     u: F32  # [C] pixel positions in the source picture; below 0 and above its width beyond it
     v: F32  # [R]
@@ -32,8 +37,8 @@ class Canvas:
 def extend(colour: F32, z: F32, size: tuple[int, int], nearest: float) -> Canvas:
     """Continues a background beyond its edges.
 
-    Disparity goes on along its slope, under which planes stay planes; colours are mirrored at the edge and lose
-    detail the further out they are, as there is nothing to know.
+    Disparity goes on along its slope, under which planes stay planes; colours are the picture's rim, mirrored to and
+    fro, and lose detail the further out they are, as there is nothing to know.
 
     Args:
         colour: [h, w, 3] 0..255, at working size.
@@ -42,46 +47,45 @@ def extend(colour: F32, z: F32, size: tuple[int, int], nearest: float) -> Canvas
         nearest: no surface comes nearer than this.
     """
     height, width = z.shape
-    pad = round(REACH * max(height, width))
+    longest = max(height, width)
+    step = np.cumsum(_GROWTH ** np.arange(CELLS, dtype=np.float64)).astype(np.float32)  # distance from the last pixel
     disparity = (1.0 / z).astype(np.float32)
     limit, least = np.float32(1.0 / nearest), np.float32(0.25 * disparity.min())
-    wide = _continue(disparity, pad, least)
-    wide = _continue(wide.T, pad, least).T
-    stopped = wide >= limit
-    stopped[pad : pad + height, pad : pad + width] = False
-    wide = np.where(stopped, limit, wide)
-
-    mirrored = _mirror(colour, pad)
-    rows, columns = np.arange(-pad, height + pad), np.arange(-pad, width + pad)
-    out_y = np.maximum(np.maximum(-rows, rows - (height - 1)), 0)
-    out_x = np.maximum(np.maximum(-columns, columns - (width - 1)), 0)
-    distance = np.hypot(out_y[:, None], out_x[None, :]).astype(np.float32) / max(height, width)
-    inside = distance == 0.0
+    wide = _continue(disparity, step, longest, least)
+    wide = _continue(wide.T, step, longest, least).T
+    x, y = (np.concatenate([-step[::-1], np.arange(n), n - 1 + step]).astype(np.float32) for n in (width, height))
+    out_x = np.maximum(np.maximum(-x, x - (width - 1)), 0.0)
+    out_y = np.maximum(np.maximum(-y, y - (height - 1)), 0.0)
+    distance = np.hypot(out_y[:, None], out_x[None, :]).astype(np.float32)
     return Canvas(
-        u=((columns + 0.5) * (size[0] / width)).astype(np.float32),
-        v=((rows + 0.5) * (size[1] / height)).astype(np.float32),
-        colour=_soften(mirrored, distance, max(height, width)),
-        z=(1.0 / wide).astype(np.float32),
-        inside=inside,
-        stopped=stopped,
+        u=((x + 0.5) * (size[0] / width)).astype(np.float32),
+        v=((y + 0.5) * (size[1] / height)).astype(np.float32),
+        colour=_colours(colour, x, y, distance / longest),
+        z=(1.0 / np.minimum(wide, limit)).astype(np.float32),
+        inside=distance == 0.0,
+        stopped=(wide >= limit) & (distance > 0.0),
     )
 
 
-def _continue(disparity: F32, pad: int, least: np.float32) -> F32:
-    """Adds `pad` columns on either side along the slope of the outer sixth of each row."""
+def _continue(disparity: F32, step: F32, longest: int, least: np.float32) -> F32:
+    """Adds columns on either side, along the slope that each row has towards its ends."""
     height, width = disparity.shape
-    strip = max(4, width // 6) if width > 8 else width
-    sigma = max(0.03 * height, 1.0)
+    inner = min(width, max(4, longest // 5))
     parts = []
-    for outer in (disparity[:, :strip][:, ::-1], disparity[:, -strip:]):
-        x = np.arange(outer.shape[1], dtype=np.float32) - (outer.shape[1] - 1)  # 0 at the picture's edge
-        centred = x - x.mean()
-        slope = (outer * centred).sum(axis=1) / max(float((centred**2).sum()), 1e-12)
-        level = outer.mean(axis=1) + slope * (0.0 - x.mean())
-        slope, level = (_smooth(values, sigma) for values in (slope, level))
-        step = np.arange(1, pad + 1, dtype=np.float32)
-        # What the edge has over its smooth fit fades out, so that the surface joins without a jump.
-        rest = (outer[:, -1] - level)[:, None] * np.exp(-step / max(0.05 * width, 1.0))
+    for outer in (disparity[:, :inner][:, ::-1], disparity[:, -inner:]):
+        x = np.arange(inner, dtype=np.float32) - (inner - 1)  # 0 at the end
+        # What is at the very end counts most: the wall that leaves the picture may be a narrow strip.
+        weight = np.exp(x / max(0.06 * longest, 1.0))
+        weight /= weight.sum()
+        centre = float((x * weight).sum())
+        spread = float((weight * (x - centre) ** 2).sum())
+        slope = (outer * (weight * (x - centre))).sum(axis=1) / max(spread, 1e-12)
+        level = (outer * weight).sum(axis=1) - slope * centre
+        # The further one goes, the more the slope matters, and the steadier it has to be. Floors, walls and ceilings
+        # come nearer outwards; what seems to recede is mostly noise, and would open a view past the end of the world.
+        slope, level = np.maximum(_smooth(slope, 0.15 * height), 0.0), _smooth(level, 0.025 * height)
+        # What the end has over its smooth fit fades out, so that the surface joins without a jump.
+        rest = (outer[:, -1] - level)[:, None] * np.exp(-step / max(0.04 * longest, 1.0))
         parts.append(np.maximum(level[:, None] + slope[:, None] * step + rest, least))
     return np.concatenate([parts[0][:, ::-1], disparity, parts[1]], axis=1).astype(np.float32)
 
@@ -89,27 +93,30 @@ def _continue(disparity: F32, pad: int, least: np.float32) -> F32:
 def _smooth(values: F32, sigma: float) -> F32:
     column = values.reshape(-1, 1).astype(np.float32)
     return np.asarray(
-        cv2.GaussianBlur(column, (1, 0), 1e-6, sigmaY=sigma, borderType=cv2.BORDER_REPLICATE), np.float32
+        cv2.GaussianBlur(column, (1, 0), 1e-6, sigmaY=max(sigma, 1.0), borderType=cv2.BORDER_REPLICATE), np.float32
     ).reshape(-1)
 
 
-def _mirror(colour: F32, pad: int) -> F32:
-    return np.pad(colour, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
-
-
-def _soften(colour: F32, distance: F32, longest: int) -> F32:
-    """Blurs by an amount that grows with the distance from the picture: from sharp to a tenth of its size."""
-    sigmas = [0.0, 0.006, 0.02, 0.05, 0.1]
-    starts = [0.0, 0.06, 0.2, 0.45, 0.8]
-    levels = [colour]
-    for sigma in sigmas[1:]:
+def _colours(colour: F32, x: F32, y: F32, distance: F32) -> F32:
+    """The picture's colours at grid positions in and around it, ever softer outwards; `distance` in longest sides."""
+    height, width = colour.shape[:2]
+    longest = max(height, width)
+    rows, columns = _to_and_fro(y, height, longest), _to_and_fro(x, width, longest)
+    out = np.asarray(cv2.remap(colour, *np.meshgrid(columns, rows), cv2.INTER_LINEAR), np.float32)
+    for (start, _), (end, sigma) in itertools.pairwise(_SOFTNESS):
         blurred = cv2.GaussianBlur(colour, (0, 0), sigma * longest, borderType=cv2.BORDER_REFLECT)
-        levels.append(np.asarray(blurred, np.float32))
-    out = levels[0]
-    for k in range(1, len(levels)):
-        share = np.clip((distance - starts[k - 1]) / (starts[k] - starts[k - 1]), 0.0, 1.0)[..., None]
-        out = out * (1.0 - share) + levels[k] * share
+        level = cv2.remap(blurred, *np.meshgrid(columns, rows), cv2.INTER_LINEAR)
+        share = np.clip((distance - start) / (end - start), 0.0, 1.0)[..., None]
+        out = out * (1.0 - share) + level * share
     return out.astype(np.float32)
+
+
+def _to_and_fro(position: F32, count: int, longest: int) -> F32:
+    """Positions beyond 0..count-1, walked back and forth over the outer strip."""
+    strip = max(1.0, min(_STRIP * longest, count - 1.0))
+    beyond = np.maximum(np.maximum(-position, position - (count - 1)), 0.0)
+    back = strip - np.abs(beyond % (2.0 * strip) - strip)
+    return np.where(position < 0, back, np.where(position > count - 1, count - 1 - back, position)).astype(np.float32)
 
 
 def dome(canvas: Canvas, focal: float, centre: tuple[float, float]) -> tuple[F64, F32, I32]:
@@ -132,9 +139,9 @@ def dome(canvas: Canvas, focal: float, centre: tuple[float, float]) -> tuple[F64
     z = np.where(ahead, direction[..., 2], 1.0)
     u = focal * direction[..., 0] / z + centre[0]
     v = focal * direction[..., 1] / z + centre[1]
-    x = (u - canvas.u[0]) / (canvas.u[-1] - canvas.u[0]) * (len(canvas.u) - 1)
-    y = (v - canvas.v[0]) / (canvas.v[-1] - canvas.v[0]) * (len(canvas.v) - 1)
-    known = ahead & (x >= 0) & (y >= 0) & (x <= len(canvas.u) - 1) & (y <= len(canvas.v) - 1)
+    known = ahead & (u >= canvas.u[0]) & (u <= canvas.u[-1]) & (v >= canvas.v[0]) & (v <= canvas.v[-1])
+    x = np.interp(u, canvas.u, np.arange(len(canvas.u)))
+    y = np.interp(v, canvas.v, np.arange(len(canvas.v)))
     smooth = cv2.GaussianBlur(canvas.colour, (0, 0), 0.03 * max(canvas.z.shape))
     seen = cv2.remap(smooth, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
     colour = membrane(np.asarray(seen, np.float32), known, relaxations=40, wrap=True)

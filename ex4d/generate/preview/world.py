@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ex4d.generate.preview.behind import WIDTHS, Peeled, peel
+from ex4d.generate.preview.behind import WIDTHS, peel
 from ex4d.generate.preview.beyond import NEAREST, dome, extend
 from ex4d.generate.preview.layers import Layers, Sheet, merge
 from ex4d.generate.preview.plate import clean_plate
@@ -18,7 +18,7 @@ from ex4d.values import BORDER, F32, Bool, Scene
 _PEELED_SIDE = 640  # longest side at which what is invented behind things is made: there is no detail to lose
 _CANVAS_SIDE = 240  # the same for what lies beyond the edges
 _FURTHER = 1.004  # from one sheet to the one behind it, so that they do not fight over a pixel
-_COVER = 1.6  # ratio of depths over which the last sheets close up rather than leave a gap
+_COVER = 1.6  # ratio of depths over which the canvas closes up rather than leave a gap
 
 STEPS = 3 + len(WIDTHS)
 
@@ -36,18 +36,18 @@ def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
     everywhere = np.ones(z.shape, np.bool_)
     sheets = [_sheet(colour, z, size, everywhere, EDGE_RATIO, 1.0)]
     small_colour, small_z = _shrink(colour, z, _PEELED_SIDE)
+    everywhere = np.ones(small_z.shape, np.bool_)
     step = size[0] / small_z.shape[1]
-    last: Peeled | None = None
-    for k, share in enumerate(WIDTHS):
-        peeled = peel(small_colour, small_z, share)
-        # Two cells more than invented, so that the sheet tucks in under the plate.
-        wanted = cv2.dilate(peeled.removed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        ratio = _COVER if share == WIDTHS[-1] else 1.0 + (EDGE_RATIO - 1.0) * step
-        sheets.append(_sheet(peeled.colour, peeled.z, size, wanted, ratio, _FURTHER ** (k + 1)))
-        last = peeled
+    peeled = [peel(small_colour, small_z, share) for share in WIDTHS]
+    for k, layer in enumerate(peeled):
+        last = layer is peeled[-1]  # it closes up: what the others leave open would show the dome
+        # A few cells more than invented, so that the sheet tucks in under what is in front.
+        wanted = everywhere if last else cv2.dilate(layer.removed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        ratio = np.inf if last else 1.0 + (EDGE_RATIO - 1.0) * step
+        sheets.append(_sheet(layer.colour, layer.z, size, wanted, ratio, _FURTHER ** (k + 1)))
         progress(2 + k)
-    assert last is not None  # noqa: S101 - WIDTHS is not empty
-    canvas = extend(*_shrink(last.colour, last.z, _CANVAS_SIDE), size, NEAREST * scene.pivot)
+    # The widest peeling may have taken off walls too; what goes on beyond the picture is rather those.
+    canvas = extend(*_shrink(peeled[-2].colour, peeled[-2].z, _CANVAS_SIDE), size, NEAREST * scene.pivot)
     beyond = cv2.dilate((~canvas.inside).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     cells = Sheet(
         canvas.u, canvas.v, canvas.z, canvas.colour, beyond & ~canvas.stopped, _COVER, _FURTHER ** (len(WIDTHS) + 1)
