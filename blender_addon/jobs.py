@@ -20,7 +20,7 @@ from shared_protocol.client import new_job_id
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 from shared_protocol.messages import Generate, Reconstruct, Render
 
-from . import camera_path, compat, places, reconstruction, runtime, shot, status, strips
+from . import camera_path, compat, places, reconstruction, runtime, status, strips
 from .core import events as ev
 from .core import project, sidecar
 
@@ -49,7 +49,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
         estimator=settings.estimator or "auto",
         first=settings.first_frame - 1,
         count=settings.frame_count,
-        fps=None if is_movie else camera_path.rate(scene),
+        fps=None if is_movie else camera_path.frame_rate(scene),
         focal=settings.focal or None,
         max_side=settings.max_side,
     )
@@ -102,7 +102,7 @@ def sample(scene: bpy.types.Scene) -> Shot:
     Raises:
         Ex4dError: nothing is reconstructed, or the camera is one that cannot be used.
     """
-    job = shot.sample(scene)
+    job = camera_path.render_job(scene)
     return Shot(job, sidecar.shot_hash(job))
 
 
@@ -161,7 +161,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
     wanted = sample(scene)
     artifact = rendered_artifact(scene, wanted)
     waits_for = "" if artifact else render(scene, wanted)
-    name = settings.take_name or shot.collection_of(scene)
+    name = settings.take_name or camera_path.collection_of(scene)
     take = project.new_version(places.project_folder() / "takes", name)
     job_id = new_job_id()
     made = strips.add(

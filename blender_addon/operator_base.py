@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import bpy
 
-from shared_protocol.errors import Ex4dError
+from shared_protocol.errors import INTERNAL, Ex4dError
 
 from . import status
+
+_log = logging.getLogger(__name__)
 
 
 class Step:
@@ -29,10 +32,17 @@ class Step:
         try:
             self.work(context)
         except Ex4dError as e:
-            status.fail(e)
-            operator.report({"ERROR"}, str(e))
-            return {"CANCELLED"}
+            return self._failed(e)
+        except Exception:  # a bug: the log gets the traceback, the artist a line
+            _log.exception("in %s", operator.bl_idname)
+            return self._failed(Ex4dError(INTERNAL, "Something went wrong in the extension.", "The log says more."))
         finally:
             status.redraw()
         operator.report({"INFO"}, status.get().text)
         return {"FINISHED"}
+
+    def _failed(self, error: Ex4dError) -> set[str]:
+        operator: Any = self
+        status.fail(error)
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}

@@ -3,7 +3,7 @@
 
 import bpy
 
-from . import jobs, runtime, shot, status
+from . import camera_moves, jobs, reconstruction, runtime, status
 from .operator_base import Step
 
 
@@ -29,7 +29,10 @@ class EX4D_OT_apply_move(Step, bpy.types.Operator):
 
     def work(self, context):
         scene = context.scene
-        camera = shot.apply_move(scene, self.move or scene.ex4d.move)
+        built = reconstruction.of_scene(scene)
+        camera = built.shot_camera
+        pivot = reconstruction.manifest_of(built.collection).pivot
+        camera_moves.apply(scene, camera, self.move or scene.ex4d.move, scene.frame_start, scene.frame_end, pivot)
         seen = scene.camera is not None and scene.camera.name == camera
         status.say(
             f"The move lies on '{camera}' as keyframes.",

@@ -41,9 +41,15 @@ def as_property(value: Any) -> Any:
         return value if -_INT32 <= value < _INT32 else str(value)
     if isinstance(value, dict):
         return {str(k)[:63]: as_property(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list) and value and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
-        return [float(v) for v in value]
+    if isinstance(value, list) and value and all(_is_number(v) for v in value):
+        return value if all(isinstance(v, int) for v in value) else [float(v) for v in value]
     return json.dumps(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (
+        isinstance(value, int) and not isinstance(value, bool) and -_INT32 <= value < _INT32
+    )
 
 
 def shot_hash(render: Render) -> str:
