@@ -82,13 +82,17 @@ def test_one_frame_and_a_portrait_output_work() -> None:
     assert result.coverage[0] > 0.8
 
 
-def test_a_camera_that_never_sees_the_surface_is_refused_with_what_to_do() -> None:
-    for world in (pose((0.0, 0.0, 60.0), (0.0, np.pi, 0.0)), pose((0.0, 0.0, -1.0), (0.0, np.pi, 0.0))):
-        told: list[int] = []
-        with pytest.raises(Ex4dError, match="sees none.*in front of the mesh") as caught:
-            render_conditioning(moved(shot_of(2), world), lambda index, *_: told.append(index))
-        assert caught.value.code == EMPTY_VIEW
-        assert told == [0, 1]
+@pytest.mark.parametrize(
+    "world",
+    [pose((0.0, 0.0, 60.0), (0.0, np.pi, 0.0)), pose((0.0, 0.0, -1.0), (0.0, np.pi, 0.0))],
+    ids=["behind the mesh", "looking away"],
+)
+def test_a_camera_that_never_sees_the_surface_is_refused_with_what_to_do(world: np.ndarray) -> None:
+    told: list[int] = []
+    with pytest.raises(Ex4dError, match=r"sees none.*in front of the mesh") as caught:
+        render_conditioning(moved(shot_of(2), world), lambda index, *_: told.append(index))
+    assert caught.value.code == EMPTY_VIEW
+    assert told == [0, 1]
 
 
 def test_a_camera_that_sees_the_surface_in_one_frame_is_accepted() -> None:
@@ -108,7 +112,7 @@ def test_it_stops_before_the_next_frame_when_cancelled() -> None:
 
 def test_camera_and_source_of_differing_length_are_refused() -> None:
     shot = shot_of(3)
-    with pytest.raises(Ex4dError, match="3 frames.*2") as caught:
+    with pytest.raises(Ex4dError, match=r"3 frames.*2") as caught:
         render_conditioning(dataclasses.replace(shot, source=static_source(shot.scene, 2)))
     assert caught.value.code == SIZE_MISMATCH
 

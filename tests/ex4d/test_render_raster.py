@@ -25,7 +25,7 @@ visible = RASTERIZERS["numba"].visible
 def random_soup(seed: int, triangles: int) -> tuple[F64, np.ndarray]:
     """Triangles all around the camera: before it, behind it, through its plane, large and small."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(scale=2.0, size=(triangles, 1, 3)) + [0.0, 0.0, 1.5]
+    centres = rng.normal(loc=[0.0, 0.0, 1.5], scale=2.0, size=(triangles, 1, 3))
     size = 10.0 ** rng.uniform(-1.5, 0.7, size=(triangles, 1, 1))
     points = (centres + rng.normal(size=(triangles, 3, 3)) * size).reshape(-1, 3)
     camera = Intrinsics(41, 29, 30.0, 34.0, 19.0, 15.5)

@@ -159,7 +159,7 @@ def test_files_are_laid_out_as_documented(tmp_path: Path) -> None:
     assert (value["width"], value["height"]) == (32, 24)
 
 
-class InterruptedError_(Exception):
+class StopError(Exception):
     pass
 
 
@@ -170,9 +170,9 @@ def test_a_save_that_was_interrupted_goes_on_where_it_stopped(tmp_path: Path) ->
     def stop_after_five(name: str) -> None:
         names.append(name)
         if len(names) == 5:
-            raise InterruptedError_
+            raise StopError
 
-    with pytest.raises(InterruptedError_):
+    with pytest.raises(StopError):
         save_scene(tmp_path, scene, stop_after_five)
     assert files_in(tmp_path) == set(names)
     with pytest.raises(Ex4dError, match="no finished scene") as caught:
