@@ -6,6 +6,7 @@ Supported: 4.5 LTS to 5.2 LTS. Each function says which versions differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
@@ -41,19 +42,51 @@ def fcurves(owner: bpy.types.ID) -> Any:
 
 
 def modifier_input(modifier: bpy.types.Modifier, identifier: str) -> Any:
-    """Value of a geometry nodes modifier's input."""
-    return modifier[identifier]
+    """Value of a geometry nodes modifier's input. A menu's is a number before 5.2, and the name of the choice since."""
+    inputs = _modifier_inputs(modifier)
+    return modifier[identifier] if inputs is None else getattr(inputs, identifier).value
 
 
-def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any) -> None:
-    """Sets a geometry nodes modifier's input and has it evaluated again."""
-    modifier[identifier] = value
+def set_modifier_input(modifier: bpy.types.Modifier, identifier: str, value: Any, choices: Sequence[str] = ()) -> None:
+    """Sets a geometry nodes modifier's input and has it evaluated again.
+
+    Args:
+        modifier: whose.
+        identifier: of the input's socket.
+        value: the new value; of a menu, the name of the choice.
+        choices: of a menu, all names in the order in which they were made.
+    """
+    inputs = _modifier_inputs(modifier)
+    if inputs is None:
+        modifier[identifier] = choices.index(value) if choices else value
+    else:
+        getattr(inputs, identifier).value = value
     modifier.id_data.update_tag()
 
 
-def modifier_input_path(identifier: str) -> str:
-    """Property path of an input below the modifier."""
-    return f'["{identifier}"]'
+def modifier_input_path(modifier: bpy.types.Modifier, identifier: str) -> str:
+    """What to append to the modifier's own data path for keyframes and drivers of an input."""
+    if _modifier_inputs(modifier) is None:
+        return f'["{identifier}"]'
+    return f".properties.inputs.{identifier}.value"
+
+
+def modifier_input_property(modifier: bpy.types.Modifier, identifier: str) -> tuple[Any, str]:
+    """An input as the two arguments that `UILayout.prop` takes."""
+    inputs = _modifier_inputs(modifier)
+    return (modifier, f'["{identifier}"]') if inputs is None else (getattr(inputs, identifier), "value")
+
+
+def _modifier_inputs(modifier: bpy.types.Modifier) -> Any:
+    """Where 5.2 keeps the inputs of a geometry nodes modifier; None before, when they were custom properties."""
+    properties = getattr(modifier, "properties", None)
+    return None if properties is None else properties.inputs
+
+
+def use_nodes(material: bpy.types.Material) -> None:
+    """Gives a material a node tree. From 5.0 on each has one, and setting this warns."""
+    if material.node_tree is None:
+        material.use_nodes = True
 
 
 def sequencer_scene(context: bpy.types.Context) -> bpy.types.Scene:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 
+from . import compat
 from .mesh_nodes import TINT, UV_MAP
 from .node_builder import TreeBuilder
 
@@ -28,7 +29,7 @@ def build(name: str, first_picture: Path) -> bpy.types.Material:
     outside.
     """
     material = bpy.data.materials.new(name)
-    material.use_nodes = True
+    compat.use_nodes(material)
     tree = material.node_tree
     tree.nodes.clear()
     b = TreeBuilder(tree)

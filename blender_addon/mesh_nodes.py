@@ -78,25 +78,27 @@ def find_modifier(obj: bpy.types.Object) -> bpy.types.Modifier | None:
 
 
 def input_path(modifier: bpy.types.Modifier, name: str) -> str:
-    """Property path of an input below the modifier, for panels, keyframes and drivers: `["Socket_3"]`."""
-    return compat.modifier_input_path(_identifier(modifier.node_group, name))
+    """Data path of an input from its object, for keyframes and drivers: `modifiers["EX-4D Mesh"]["Socket_3"]`."""
+    below = compat.modifier_input_path(modifier, _identifier(modifier.node_group, name))
+    return f'modifiers["{bpy.utils.escape_identifier(modifier.name)}"]{below}'
+
+
+def draw_input(layout: bpy.types.UILayout, modifier: bpy.types.Modifier, name: str) -> None:
+    """Draws an input in a panel."""
+    owner, prop = compat.modifier_input_property(modifier, _identifier(modifier.node_group, name))
+    layout.prop(owner, prop, text=name)
 
 
 def get_input(modifier: bpy.types.Modifier, name: str) -> Any:
     """An input's value. On an evaluated object's modifier: as animated. For "Unseen": one of `UNSEEN_CHOICES`."""
     value = compat.modifier_input(modifier, _identifier(modifier.node_group, name))
-    return _menu_name(value) if name == "Unseen" else value
+    return UNSEEN_CHOICES[value] if name == "Unseen" and isinstance(value, int) else value
 
 
 def set_input(modifier: bpy.types.Modifier, name: str, value: Any) -> None:
     """Sets an input by name. "Unseen" takes one of `UNSEEN_CHOICES`."""
-    if name == "Unseen":
-        value = UNSEEN_CHOICES.index(value)
-    compat.set_modifier_input(modifier, _identifier(modifier.node_group, name), value)
-
-
-def _menu_name(value: int | str) -> str:
-    return UNSEEN_CHOICES[value] if isinstance(value, int) else value
+    choices = UNSEEN_CHOICES if name == "Unseen" else ()
+    compat.set_modifier_input(modifier, _identifier(modifier.node_group, name), value, choices)
 
 
 def _identifier(group: bpy.types.NodeTree, name: str) -> str:

@@ -243,6 +243,6 @@ def _drive(owner: bpy.types.ID, path: str, mesh: bpy.types.Object, source_input:
     variable.name = "value"
     target = variable.targets[0]
     target.id = mesh
-    target.data_path = f'modifiers["{modifier.name}"]{mesh_nodes.input_path(modifier, source_input)}'
+    target.data_path = mesh_nodes.input_path(modifier, source_input)
     driver.type = "SCRIPTED"
     driver.expression = expression

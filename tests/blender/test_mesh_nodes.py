@@ -88,7 +88,7 @@ def test_a_shift_beyond_infinity_stays_finite_as_in_the_engine(scene, engine, la
 def test_keyed_inputs_are_sampled_as_they_stand_at_each_frame(scene, engine, landscape):
     built = reconstruction.build(scene, landscape, name="clip")
     mesh, modifier = bpy.data.objects[built.mesh], _modifier(built)
-    path = f'modifiers["{modifier.name}"]{mesh_nodes.input_path(modifier, "Disparity Scale")}'
+    path = mesh_nodes.input_path(modifier, "Disparity Scale")
     for frame, value in ((1, 1.0), (6, 2.0)):
         mesh_nodes.set_input(modifier, "Disparity Scale", value)
         mesh.keyframe_insert(path, frame=frame)
