@@ -191,15 +191,17 @@ def _unpack(data: bytes) -> Any:
             strict_map_key=True,
             object_pairs_hook=build,
             max_str_len=MAX_STRING,
-            max_bin_len=0,
+            max_bin_len=MAX_STRING,
             max_array_len=MAX_ARRAY,
             max_map_len=MAX_MAP,
-            max_ext_len=0,
+            max_ext_len=MAX_STRING,
             ext_hook=_no_extension,
         )
     except Ex4dError:
         raise
     except (msgpack.UnpackException, ValueError, TypeError, RecursionError, OverflowError) as exc:
+        if "exceeds max" in str(exc):  # "5000 exceeds max_str_len(4096)"
+            raise Ex4dError(LIMIT, f"The header is over a limit: {str(exc)[:100]}.") from exc
         raise Ex4dError(BAD_MESSAGE, f"The header is not valid msgpack ({type(exc).__name__}).") from exc
     if not _depth_within_limit(value, MAX_DEPTH):
         raise Ex4dError(BAD_MESSAGE, f"The header nests deeper than {MAX_DEPTH} levels.")

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The codec: what goes in comes out, and whatever else arrives gives a typed error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import types
+import typing
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared_protocol import messages as m
+from shared_protocol.codec import WITH_PART, DecodeError, Message, decode, encode
+from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, LIMIT, VERSION, Ex4dError
+from shared_protocol.limits import MAX_HEADER, MAX_PART
+
+ID, JOB = "ab" * 32, "cd" * 16
+ASSET = m.Asset("0f" * 32, 10, "clip äö.mp4")
+CAMERA = m.CameraSample(
+    (1.0, 0, 0, 0.5, 0, 1.0, 0, 0, 0, 0, 1.0, -2, 0, 0, 0, 1.0), 50.0, 50.0, 16.0, 12.0, 3, 40.0, 8, 8, 1.0, 0.0
+)  # fmt: skip
+SAMPLES: list[Message] = [
+    m.Hello("test 1.0", m.PROTOCOL),
+    m.Welcome("b", m.PROTOCOL, 1, (m.Door("depth", "draft", "Draft", "Apache-2.0", True, False, "why"),)),
+    m.Ping(),
+    m.Pong(),
+    m.Shutdown(),
+    m.Failure(LIMIT, "much", "less"),
+    m.AssetQuery(ASSET),
+    m.AssetChunk(ASSET, 4),
+    m.AssetState(ASSET.sha256, 4),
+    m.Submit(JOB, m.Reconstruct((ASSET,), depth=(ASSET, ASSET), fps=(24000, 1001), focal=30.5)),
+    m.Submit(JOB, m.Reconstruct((ASSET,))),
+    m.Submit(JOB, m.Render(ID, 32, 24, (24, 1), (CAMERA, CAMERA))),
+    m.Submit(JOB, m.Generate(ID, options=(("a", 1), ("b", True), ("c", 1.5), ("d", "x")))),
+    m.JobQuery(JOB),
+    m.Cancel(JOB),
+    m.JobInfo(JOB, "render", m.FAILED, "", 0, 5, ID, m.Failure(LIMIT, "much", "")),
+    m.JobInfo(JOB, "render", m.RUNNING, "p", 1, 5, ID),
+    m.FileReady(JOB, ID, m.FileInfo("frames/0001.png", 5, "0f" * 32)),
+    m.ListFiles(ID),
+    m.FileList(ID, True, (m.FileInfo("take.json", 5, "0f" * 32),)),
+    m.Fetch(ID, "take.json", 0, 100),
+    m.FileChunk(ID, "take.json", 0, 100),
+]
+
+
+def part_of(message: Message) -> bytes:
+    return b"bytes" if type(message) in WITH_PART else b""
+
+
+def packed(**changes: object) -> list[bytes]:
+    header = {"v": m.PROTOCOL, "t": "Ping", "id": 7, "b": {}}
+    return [msgpack.packb({**header, **changes})]
+
+
+EXPECTED = {"decoded", BAD_MESSAGE, LIMIT, BAD_INPUT, VERSION}
+
+
+def outcome(parts: list[bytes]) -> str:
+    """Code of the refusal; every other exception than a refusal is a bug and goes on."""
+    try:
+        decode(parts)
+    except DecodeError as exc:
+        return exc.code if len(exc.message) < 500 else "endless message"
+    return "decoded"
+
+
+def refusal(parts: list[bytes]) -> DecodeError:
+    with pytest.raises(DecodeError) as caught:
+        decode(parts)
+    return caught.value
+
+
+def test_there_is_a_sample_of_every_message_type() -> None:
+    assert {type(s) for s in SAMPLES} == set(Message.__args__)
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda s: type(s).__name__)
+def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
+    arrived = decode(encode(message, 9, part_of(message)))
+    assert arrived.message == message
+    assert (arrived.request, arrived.part, arrived.protocol) == (9, part_of(message), m.PROTOCOL)
+
+
+def test_option_values_keep_their_types() -> None:
+    job = m.Generate(ID, options=(("a", 1), ("b", True), ("c", 1.0)))
+    arrived = decode(encode(m.Submit(JOB, job))).message
+    assert [type(v) for _, v in arrived.job.options] == [int, bool, float]
+
+
+def test_an_unknown_type_is_refused_with_the_request_id() -> None:
+    error = refusal(packed(t="Pickle"))
+    assert (error.code, error.request) == (BAD_MESSAGE, 7)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b""],
+        [b"\xc1"],
+        packed() * 3,
+        [*packed(), b"raw"],  # Ping has no raw part
+        encode(m.AssetChunk(ASSET, 0), 1, b"x")[:1],  # AssetChunk without its part
+        packed(v=None),
+        packed(v=[1]),
+        packed(id=-1),
+        packed(id="7"),
+        packed(id=True),
+        packed(b=None),
+        packed(b=[]),
+        packed(more=1),
+        packed(b={"more": 1}),
+        packed(t="Fetch", b={"artifact": ID}),
+        packed(t="Cancel", b={"job_id": 5}),
+        packed(t="Cancel", b={"job_id": b"x"}),
+        packed(t="Cancel", b={"job_id": "../../etc/passwd"}),
+        packed(t="Submit", b={"job_id": JOB, "job": {"type": "Shutdown", "value": {}}}),
+        packed(t="Submit", b={"job_id": JOB, "job": {"type": ["Render"], "value": {}}}),
+        packed(t="Ping", b={"x": msgpack.ExtType(5, b"")}),
+        [b"\x82" + msgpack.packb("v") + msgpack.packb([1, 0]) + msgpack.packb("v") + msgpack.packb([1, 0])],
+        [b"\x91" * 100_000],
+        [msgpack.packb({1: 2})],
+        [
+            b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94."
+        ],  # a pickle
+    ],
+)
+def test_what_is_not_a_message_gives_bad_message(parts: list[bytes]) -> None:
+    assert refusal(parts).code == BAD_MESSAGE
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
+    camera = {f.name: getattr(CAMERA, f.name) for f in dataclasses.fields(CAMERA)} | {"fx": number}
+    render = {"scene": ID, "width": 4, "height": 4, "fps": [24, 1], "cameras": [camera]}
+    error = refusal(packed(t="Submit", b={"job_id": JOB, "job": {"type": "Render", "value": render}}))
+    assert error.code == BAD_MESSAGE
+    assert "fx" in error.message
+    with pytest.raises(Ex4dError):
+        encode(m.Submit(JOB, m.Render(ID, 4, 4, (24, 1), (dataclasses.replace(CAMERA, fx=number),))))
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        (m.Render(ID, 0, 24, (24, 1), (CAMERA,)), BAD_INPUT),
+        (m.Render(ID, 100_000, 24, (24, 1), (CAMERA,)), LIMIT),
+        (m.Render(ID, 32, 24, (24, 0), (CAMERA,)), BAD_INPUT),
+        (m.Render(ID, 32, 24, (24, 1), ()), BAD_INPUT),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,) * 10_001), LIMIT),
+        (m.Render(ID, 32, 24, (24, 1), (dataclasses.replace(CAMERA, fx=-1.0),)), BAD_INPUT),
+        (
+            m.Render(ID, 32, 24, (24, 1), (dataclasses.replace(CAMERA, world_from_camera=(1.0,)),)),
+            BAD_MESSAGE,
+        ),
+        (
+            m.Render(ID, 2, 2, (24, 1), (dataclasses.replace(CAMERA, world_from_camera=(2.0,) * 16),)),
+            BAD_INPUT,
+        ),
+        (m.Render("../x", 2, 2, (24, 1), (CAMERA,)), BAD_MESSAGE),
+        (m.Reconstruct(()), BAD_INPUT),
+        (m.Reconstruct((dataclasses.replace(ASSET, size=0),)), BAD_INPUT),
+        (m.Reconstruct((dataclasses.replace(ASSET, size=1 << 50),)), LIMIT),
+        (m.Reconstruct((dataclasses.replace(ASSET, name="a\nb.mp4"),)), BAD_MESSAGE),
+        (m.Reconstruct((ASSET,), first=-1), BAD_INPUT),
+        (m.Reconstruct((ASSET,), depth_kind="guess"), BAD_INPUT),
+        (m.Reconstruct((ASSET,), estimator="../x"), BAD_MESSAGE),
+        (m.Generate(ID, seed=-1), BAD_INPUT),
+        (m.Generate(ID, options=(("a", 1), ("a", 2))), BAD_INPUT),
+        (m.Generate(ID, options=(("a", "x" * 5000),)), LIMIT),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused_on_both_sides(job: object, code: str) -> None:
+    from shared_protocol.plain import to_plain
+
+    with pytest.raises(Ex4dError) as caught:
+        encode(m.Submit(JOB, job))  # type: ignore[arg-type]
+    assert caught.value.code == code
+    body = {"job_id": JOB, "job": {"type": type(job).__name__, "value": to_plain(job)}}
+    assert refusal(packed(t="Submit", b=body)).code == code
+
+
+@pytest.mark.parametrize("bomb", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"])
+def test_claims_of_huge_arrays_maps_and_strings_are_over_a_limit(bomb: bytes) -> None:
+    assert refusal([bomb + b"x" * 100]).code == LIMIT
+
+
+def test_oversized_headers_and_parts_are_refused_with_both_numbers() -> None:
+    error = refusal([b"\xc0" * (MAX_HEADER + 1)])
+    assert error.code == LIMIT
+    assert f"{MAX_HEADER:,}" in error.message
+    chunk = encode(m.AssetChunk(ASSET, 0), 1, b"x")
+    assert refusal([chunk[0], bytes(MAX_PART + 1)]).code == LIMIT
+
+
+def test_another_major_version_is_named_in_a_sentence() -> None:
+    error = refusal(encode(m.Ping(), 3, protocol=(2, 5)))
+    assert (error.code, error.request, error.protocol) == (VERSION, 3, (2, 5))
+    assert "1.0" in error.message
+    assert "2.5" in error.message
+
+
+def test_fields_of_a_newer_minor_version_are_skipped() -> None:
+    newer = packed(v=[1, 9], t="Cancel", b={"job_id": JOB, "reason": {"x": 1}}, trace="abc")
+    assert decode(newer).message == m.Cancel(JOB)
+    assert refusal(packed(v=[1, 0], t="Cancel", b={"job_id": JOB, "reason": 1})).code == BAD_MESSAGE
+
+
+def test_fields_with_defaults_may_be_left_out() -> None:
+    assert decode(packed(t="JobQuery", b={"job_id": JOB})).message == m.JobQuery(JOB, watch=True)
+
+
+def strategy(hint: object) -> st.SearchStrategy[object]:
+    """Values of a type, valid or nearly so."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return st.builds(hint, **{f.name: strategy(hints[f.name]) for f in dataclasses.fields(hint)})
+    if typing.get_origin(hint) is tuple:
+        args = typing.get_args(hint)
+        if args[-1] is Ellipsis:
+            return st.lists(strategy(args[0]), max_size=3).map(tuple)
+        return st.tuples(*(strategy(a) for a in args))
+    if isinstance(hint, types.UnionType):
+        return st.one_of(*(strategy(a) for a in typing.get_args(hint)))
+    if hint is str:
+        return st.sampled_from([ID, JOB, "auto", "frames/0001.png"]) | st.text(max_size=20)
+    scalars = {int: st.integers(-3, 3000), float: st.floats(), bool: st.booleans(), type(None): st.none()}
+    return scalars[hint]  # type: ignore[index]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_whatever_can_be_encoded_decodes_to_the_same(data: st.DataObject) -> None:
+    message = data.draw(st.sampled_from(Message.__args__).flatmap(strategy))
+    try:
+        parts = encode(message, 1, part_of(message))
+    except Ex4dError:
+        return
+    assert decode(parts).message == message
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_msgpack_value_gives_a_typed_error(value: object) -> None:
+    for parts in (
+        [msgpack.packb(value)],
+        packed(b=value),
+        packed(v=value),
+        packed(id=value),
+        packed(t=value),
+    ):
+        assert outcome(parts) in EXPECTED
+
+
+def test_thousands_of_mutated_messages_give_a_message_or_a_typed_error() -> None:
+    dice = random.Random(7)  # noqa: S311  repeatable
+    seeds = [encode(s, 5, part_of(s)) for s in SAMPLES]
+    refused = 0
+    for _ in range(6000):
+        parts = [bytearray(p) for p in dice.choice(seeds)]
+        for _ in range(dice.randint(1, 4)):
+            part = dice.choice(parts)
+            where = dice.randrange(len(part) + 1)
+            what = dice.random()
+            if what < 0.5 and where < len(part):
+                part[where] = dice.randrange(256)
+            elif what < 0.8:
+                part[where:where] = dice.randbytes(dice.randint(1, 9))
+            else:
+                del part[where : where + dice.randint(1, 9)]
+        result = outcome([bytes(p) for p in parts])
+        assert result in EXPECTED
+        refused += result != "decoded"
+    assert refused > 3000
