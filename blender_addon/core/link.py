@@ -53,6 +53,7 @@ class Link:
             self._say(ev.CONNECTED, "The backend is connected.")
             return
         self._close_client()
+        self._reap()
         self._file = command.connection_file
         self._launch = command if isinstance(command, ev.Launch) else None
         self._give_up = time.monotonic() + command.patience_s
@@ -92,8 +93,8 @@ class Link:
 
     def tick(self) -> bool:
         """One attempt, when it is time for one. True: just connected."""
-        if self._process is not None and self._process.poll() is not None and self.client is not None:
-            self._process = None  # reaped; the client notices by itself that nobody answers
+        if self.client is not None:
+            self._reap()
         if self._file is None or self.client is not None or time.monotonic() < self._next:
             return False
         if (problem := self._program_problem()) is not None:
@@ -135,6 +136,11 @@ class Link:
         self._close_client()
 
     # ---- details
+
+    def _reap(self) -> None:
+        """Forget a program of ours that has ended. That nobody answers, the client notices by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
 
     def _program_problem(self) -> Ex4dError | None:
         """Why waiting for the program we started has no point, or None."""
