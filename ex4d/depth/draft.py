@@ -19,7 +19,7 @@ from ex4d.values import F32, U8, Clip, DepthVideo
 
 SIDE = 256  # longest side of the small frames
 NEAREST, FARTHEST = 1.0, 0.2  # disparity at the near and the far end: z from 1 to 5
-KEEP = 0.85  # of the frames before and after, along the motion
+KEEP = 0.93  # of the frames before and after, along the motion
 
 
 class DraftDepth:
@@ -76,12 +76,15 @@ def _nearness(frames: U8, small: list[U8], progress: Progress) -> list[F32]:
     focused, in_focus = _focus(focused)
     # A subject may reach the border; what is sharp there while the rest is not, is no way out to the background.
     closed = [enclosed(p, np.maximum(a, in_focus * f)) for p, a, f in zip(small, apart, focused, strict=True)]
-    place = (0.45 - 0.25 * in_focus) * position(height, width)
+    low = position(height, width)
+    place = (0.5 - 0.3 * in_focus) * low
     scale = float(np.clip(np.percentile(np.stack(closed)[:, ::2, ::2], 90) / 2, 8, 60))
     still = []
     for picture, a, c, f in zip(small, apart, closed, focused, strict=True):
         colours = 0.10 * box(a, max(1, longest // 40)) + 0.30 * warmth(picture)
-        still.append(place + 0.50 * (1 - np.exp(-c / scale)) + (0.05 + 0.55 * in_focus) * f + colours)
+        # Windows and openings are closed off as well: what is high up has to show more to be near.
+        subject = (0.3 + 0.3 * low) * (1 - np.exp(-c / scale))
+        still.append(place + subject + (0.05 + 0.55 * in_focus) * f + colours)
     moved = _moved(moving, still)
     both = [_smooth(picture, s + m) for picture, s, m in zip(small, still, moved, strict=True)]
     return steadied(both, small, ahead, back, KEEP)
