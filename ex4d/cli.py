@@ -9,6 +9,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from shared_protocol.moves import MOVES
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, or 2 after one line on stderr that says what is wrong and what to do."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(message)s"
+    )
     try:
         arguments.run(arguments)
     except Ex4dError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; what is finished stays, and the same command goes on from there", file=sys.stderr)
+        print("\nstopped", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
@@ -76,7 +79,7 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_frames", type=_count, default=0, help="frames used from the start (default: all)")
     parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
     parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
-    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file if given, else draft)")
+    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
     parser.add_argument("--focal", type=float, help="focal length in pixels (default: 500/512 of the longest side)")
     parser.add_argument("--max_side", type=_count, default=1280, help="larger pictures are scaled down (0: never)")
     parser.add_argument(
@@ -95,24 +98,28 @@ def _count(text: str) -> int:
 
 
 class _Console:
-    """Progress on stderr: one line a phase."""
+    """Progress on stderr: one line a phase, kept up to date where a person watches."""
 
     def __init__(self) -> None:
         self._phase = ""
+        self._watched = sys.stderr.isatty()
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """Rewrites the line of this phase."""
-        if phase != self._phase and self._phase:
-            print(file=sys.stderr)
-        self._phase = phase
-        print(f"\r{phase}: {done}/{total}", end="", file=sys.stderr, flush=True)
+        """Rewrites the line of this phase; in a log, tells each phase once."""
+        if phase != self._phase:
+            self.end()
+            self._phase = phase
+            if not self._watched:
+                print(phase, file=sys.stderr)
+        if self._watched:
+            print(f"\r{phase}: {done}/{total}", end="", file=sys.stderr, flush=True)
 
     def file(self, name: str) -> None:
         """Files are not listed one by one."""
 
     def end(self) -> None:
         """Leaves the last line as it is."""
-        if self._phase:
+        if self._watched and self._phase:
             print(file=sys.stderr)
 
 
@@ -148,7 +155,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: _Console) -> 
         path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
         name = arguments.cam
     source = static_source(scene, len(path.world_from_camera))
-    pipeline.render(conditioning, scene_folder, path, source, console, watertight=bool(arguments.use_dwmesh))
+    pipeline.render(conditioning, scene_folder, path, source, console, use_dwmesh=bool(arguments.use_dwmesh))
     return scene_folder, conditioning, name
 
 
@@ -193,17 +200,10 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
     take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
     frames = [read_png(path) for path in sorted((out / "frames").glob("*.png"))]
-    write_video(out / "result.mp4", frames, load_fps(take))
+    write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
     pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
     console.end()
     print(f"{len(frames)} frames in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
-
-
-def load_fps(take: dict[str, Any]) -> Any:
-    """The frame rate in a side-car, as a Fraction."""
-    from fractions import Fraction
-
-    return Fraction(*take["fps"])
 
 
 def _sheet(arguments: argparse.Namespace) -> None:
@@ -216,7 +216,9 @@ def _sheet(arguments: argparse.Namespace) -> None:
 def _fresh(folder: Path) -> Path:
     """An output folder with nothing in it, so that nothing is written over."""
     if folder.is_dir() and any(folder.iterdir()):
-        raise Ex4dError(BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one.")
+        raise Ex4dError(
+            BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -254,5 +256,3 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 def _free_gib() -> float:
     return shutil.disk_usage(".").free / 2**30
-
-

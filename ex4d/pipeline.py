@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,15 +20,17 @@ import numpy as np
 
 from ex4d.cameras import load_path, save_path
 from ex4d.clip import read_clip
+from ex4d.contact_sheet import contact_sheet
 from ex4d.depth import estimate_depth
 from ex4d.doors import choose
+from ex4d.files import replacing
 from ex4d.generate import GENERATORS
 from ex4d.images import read_png, write_png
 from ex4d.render import render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
-from ex4d.values import CameraPath, Conditioning, Shot, SourceModel
+from ex4d.values import U8, Bool, CameraPath, Conditioning, Shot, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
-from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 Json = dict[str, Any]
 
@@ -91,7 +92,8 @@ def reconstruct(
         count=options.count,
         progress=lambda done, steps: report.progress("Estimating depth", done, steps),
     )
-    scene = build_scene(clip, depth, focal=options.focal, edge_rule=options.edge_rule)
+    focal = None if options.focal is None else options.focal * clip.scale
+    scene = build_scene(clip, depth, focal=focal, edge_rule=options.edge_rule)
     done = 0
 
     def finished(name: str) -> None:
@@ -102,39 +104,53 @@ def reconstruct(
 
     given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
     provenance = _provenance("reconstruct", given)
-    provenance["inputs"] = list(inputs) or [describe(path) for path in (*clip_files, *depth_files)]
-    _write_json(folder, "provenance.json", provenance, report)
-    save_scene(folder, scene, finished)
+    provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
+    save_scene(folder, scene, finished, provenance)
 
 
-def render(folder: Path, scene_folder: Path, path: CameraPath, source: SourceModel, report: Report) -> None:
+def render(
+    folder: Path,
+    scene_folder: Path,
+    path: CameraPath,
+    source: SourceModel,
+    report: Report,
+    *,
+    use_dwmesh: bool = True,
+) -> None:
     """Scene + camera → conditioning, written to `folder`.
 
-    Raises:
-        Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene.
-    """
-    scene = load_scene(scene_folder)
-    shot = Shot(scene, path, source)
-    total = len(path.world_from_camera)
-    coverage: list[float] = []
-    _write_json(folder, "source_model.json", {k: v.tolist() for k, v in vars(source).items()}, report)
+    Args:
+        use_dwmesh: False drops stretched faces instead of letting them hide what is behind them.
 
-    def on_frame(index: int, colour: Any, mask: Any, share: float) -> None:
+    Raises:
+        Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene, and whatever loading or writing reports.
+    """
+    shot = Shot(load_scene(scene_folder), path, source)
+    total = len(path.world_from_camera)
+    report.progress("Rendering the new view", 0, total)
+    _write_json(folder, "source_model.json", {k: v.tolist() for k, v in vars(source).items()}, report)
+    coverage: list[float] = []
+
+    def files(index: int) -> tuple[Path, Path]:
+        return folder / "colour" / f"{index + 1:04d}.png", folder / "mask" / f"{index + 1:04d}.png"
+
+    def known(index: int) -> tuple[U8, Bool] | None:
+        colour, mask = files(index)
+        return (read_png(colour), read_png(mask) > 127) if colour.exists() and mask.exists() else None
+
+    def on_frame(index: int, colour: U8, mask: Bool, share: float) -> None:
         coverage.append(share)
-        number = f"{index + 1:04d}.png"
-        for kind, picture in (("colour", colour), ("mask", mask.astype(np.uint8) * 255)):
-            target = folder / kind / number
+        for target, picture in zip(files(index), (colour, mask.astype(np.uint8) * 255), strict=True):
             if not target.exists():
                 write_png(target, picture)
-            report.file(f"{kind}/{number}")
+            report.file(f"{target.parent.name}/{target.name}")
         report.progress("Rendering the new view", index + 1, total)
 
-    render_conditioning(shot, on_frame, lambda: False)
-    if not (folder / "camera.json").exists():
-        save_path(folder / "camera.json", path)
+    render_conditioning(shot, on_frame, known=known, use_dwmesh=use_dwmesh)
+    save_path(folder / "camera.json", path)
     report.file("camera.json")
     _write_json(folder, "coverage.json", {"coverage": coverage}, report)
-    provenance = _provenance("render", {"rasterizer": "numba"})
+    provenance = _provenance("render", {"rasterizer": "numba", "use_dwmesh": use_dwmesh})
     provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
     provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
     _write_json(folder, "provenance.json", provenance, report)
@@ -162,12 +178,8 @@ def generate(
     for index in sorted(set(range(total)) - set(wanted)):
         report.file(names[index])
     done = total - len(wanted)
-
-    def inner(phase: str, step: int, steps: int) -> None:
-        report.progress(phase, step, steps)
-
     for index, frame in generator.frames(
-        conditioning, seed=seed, options=options, wanted=wanted, progress=inner, cancelled=lambda: False
+        conditioning, seed=seed, options=options, wanted=wanted, progress=report.progress, cancelled=lambda: False
     ):
         write_png(folder / names[index], frame)
         report.file(names[index])
@@ -191,7 +203,7 @@ def generate(
     }
     take["draft_depth"] = conditioning.shot.scene.draft
     take["conditioning"] = json.loads((conditioning_folder / "provenance.json").read_text("utf-8"))
-    take["scene"] = json.loads((scene_folder / "provenance.json").read_text("utf-8"))
+    take["scene"] = json.loads((scene_folder / "scene.json").read_text("utf-8"))["provenance"]
     _write_json(folder, "take.json", take, report)
 
 
@@ -225,6 +237,19 @@ def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
     return Conditioning(Shot(load_scene(scene_folder), path, source), colour, mask, coverage)
 
 
+def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, output: Path) -> None:
+    """The contact sheet of a finished re-shoot, from its folders.
+
+    Raises:
+        Ex4dError: NOT_FOUND where a folder is empty, and whatever reading and writing report.
+    """
+    colour, frames = (sorted(folder.glob("*.png")) for folder in (conditioning_folder / "colour", frames_folder))
+    if not colour or not frames:
+        raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
+    coverage = [float(read_png(path).mean()) / 255.0 for path in sorted((conditioning_folder / "mask").glob("*.png"))]
+    contact_sheet(load_scene(scene_folder), colour, frames, output, coverage=coverage)
+
+
 def describe(path: Path) -> Json:
     """Name and sha256 of a file, for side-cars."""
     with path.open("rb") as file:
@@ -239,12 +264,15 @@ def _provenance(step: str, parameters: Json) -> Json:
     }
 
 
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.iterdir() if file.is_file())
+        else:
+            yield path
+
+
 def _write_json(folder: Path, name: str, value: Json, report: Report) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}.part"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / name)
+    with replacing(folder / name) as part:
+        part.write_text(json.dumps(value, indent=1, sort_keys=True), encoding="utf-8")
     report.file(name)

@@ -30,6 +30,7 @@ class Clip:
     fps: Fraction
     name: str
     notes: tuple[str, ...] = ()  # what the reader did on the way in, for a person ("rotated by 90 degrees")
+    scale: float = 1.0  # width of `frames` over that of the upright, square-pixel picture in the file
 
 
 @dataclass(frozen=True, eq=False)

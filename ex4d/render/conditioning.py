@@ -15,6 +15,7 @@ from ex4d.values import U8, Bool, Conditioning, Shot
 from shared_protocol.errors import CANCELLED, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
 OnFrame = Callable[[int, U8, Bool, float], None]
+Known = Callable[[int], tuple[U8, Bool] | None]
 
 
 def render_conditioning(
@@ -22,6 +23,7 @@ def render_conditioning(
     on_frame: OnFrame | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     *,
+    known: Known = lambda index: None,
     use_dwmesh: bool = True,
     rasterizer: str = DEFAULT,
 ) -> Conditioning:
@@ -31,6 +33,7 @@ def render_conditioning(
         shot: scene, camera, and the state of the source mesh at each frame.
         on_frame: called as on_frame(index, colour, mask, coverage) after each frame, in order.
         cancelled: asked before each frame.
+        known: gives colour and mask of a frame that was rendered earlier, so that it is not rendered again.
         use_dwmesh: see `render_frame`.
         rasterizer: one of `RASTERIZERS`.
 
@@ -51,14 +54,18 @@ def render_conditioning(
     for index in range(total):
         if cancelled():
             raise Ex4dError(CANCELLED, "The rendering was stopped.")
-        colour[index], mask[index], _ = render_frame(
-            scene_mesh(shot.scene, source, index),
-            shot.scene.clip.frames[source.frame[index]],
-            path.world_from_camera[index],
-            intrinsics_at(path, index),
-            use_dwmesh=use_dwmesh,
-            rasterizer=rasterizer,
-        )
+        earlier = known(index)
+        if earlier is not None:
+            colour[index], mask[index] = earlier
+        else:
+            colour[index], mask[index], _ = render_frame(
+                scene_mesh(shot.scene, source, index),
+                shot.scene.clip.frames[source.frame[index]],
+                path.world_from_camera[index],
+                intrinsics_at(path, index),
+                use_dwmesh=use_dwmesh,
+                rasterizer=rasterizer,
+            )
         coverage[index] = mask[index].mean()
         if on_frame is not None:
             on_frame(index, colour[index], mask[index], float(coverage[index]))
