@@ -16,7 +16,7 @@ from .fill import membrane
 WIDTHS = (0.06, 0.13, 0.24, 0.5)  # of the longest side: how wide the things are that each layer looks behind
 _STANDS_OUT = 1.07  # ratio of disparities by which something is in front of what surrounds it
 
-_SAME = 1.1  # ratio of disparities up to which the rim counts as part of what is behind
+_SAME = 1.06  # ratio of disparities up to which the rim counts as part of what is behind
 _TUCK = 3  # pixels
 
 
@@ -27,6 +27,29 @@ class Peeled:
     colour: F32  # [H, W, 3] 0..255
     z: F32  # [H, W], nowhere nearer than the plate
     removed: Bool  # [H, W] where it differs from the plate: invented
+
+
+def without_fringes(colour: F32, z: F32) -> F32:
+    """Recolours the far side of depth edges from further away.
+
+    There the colour of the near thing is mixed in (lens, sampling, or an estimated edge that lies beside the real
+    one). In front of the thing nobody sees that; in a hole beside it, it would draw the thing's outline.
+
+    Args:
+        colour: [H, W, 3] 0..255.
+        z: [H, W].
+
+    Returns:
+        [H, W, 3].
+    """
+    disparity = (1.0 / z).astype(np.float32)
+    width = _margin(disparity) + 1
+    fringe = np.asarray(cv2.dilate(disparity, _disc(width)), np.float32) > disparity * _STANDS_OUT
+    thing = np.asarray(cv2.erode(disparity, _disc(2 * width)), np.float32) * _STANDS_OUT < disparity
+    known = ~fringe & ~thing
+    if not fringe.any() or not known.any():
+        return colour
+    return np.where(fringe[..., None], membrane(colour, known), colour).astype(np.float32)
 
 
 def peel(colour: F32, z: F32, share: float) -> Peeled:
@@ -44,16 +67,17 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
     opened = _opened(disparity, side)
     stands_out = disparity > opened * _STANDS_OUT
     # The rim of a thing has its colour mixed in and, with estimated depth, lies a few pixels beside the edge.
-    margin = max(2, round(0.007 * longest))
+    margin = _margin(disparity)
     removed = _without_islands(_grown(stands_out, margin), side * side)
     if removed.all() or not removed.any():
         return Peeled(colour, z, np.zeros_like(removed))
-    level = np.where(stands_out, opened, np.float32(np.inf)).astype(np.float32)
-    level = np.asarray(
-        cv2.erode(level, _disc(3 * margin + 2)), np.float32
-    )  # the furthest of what is behind, around here
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~stands_out).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    level = np.zeros(int(nearest.max()) + 1, np.float32)
+    level[nearest[stands_out]] = opened[stands_out]
     rim = _grown(removed, 2 * margin) & ~removed
-    holds = rim & (disparity / np.float32(_SAME) <= level)
+    holds = rim & (disparity <= level[nearest] * _SAME)  # of what was found behind the nearest removed pixel
     if not holds.any():
         holds = rim
     behind = np.minimum(membrane(disparity, holds, relaxations=30), disparity)
@@ -68,11 +92,20 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
 
 
 def _without_islands(removed: Bool, smallest: int) -> Bool:
-    """Adds what is left standing amid the removed, in pieces of fewer pixels than `smallest`."""
+    """Adds what is left standing amid the removed, in pieces of fewer pixels than `smallest`. A strip along the edge
+    of the picture stays: it is the end of something that goes on."""
+    height, width = removed.shape
     _, label, stats, _ = cv2.connectedComponentsWithStats((~removed).astype(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] < smallest
+    left, top, right, bottom = stats[:, 0], stats[:, 1], stats[:, 0] + stats[:, 2], stats[:, 1] + stats[:, 3]
+    amid = (left > 0) & (top > 0) & (right < width) & (bottom < height)
+    small = amid & (stats[:, cv2.CC_STAT_AREA] < smallest)
     small[0] = True  # label 0 is what was removed
     return np.asarray(small[label], np.bool_)
+
+
+def _margin(picture: F32) -> int:
+    """How far beside a depth edge the colours of both sides may mix, in pixels."""
+    return max(2, round(0.007 * float(max(picture.shape))))
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ex4d.generate.preview.behind import WIDTHS, peel
+from ex4d.generate.preview.behind import WIDTHS, peel, without_fringes
 from ex4d.generate.preview.beyond import NEAREST, dome, extend
 from ex4d.generate.preview.layers import Layers, Sheet, merge
 from ex4d.generate.preview.plate import clean_plate
@@ -32,6 +32,7 @@ def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
     """
     size = (scene.intrinsics.width, scene.intrinsics.height)
     colour, z = clean_plate(scene.clip.frames, scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER])
+    colour = without_fringes(colour, z)
     progress(1)
     everywhere = np.ones(z.shape, np.bool_)
     sheets = [_sheet(colour, z, size, everywhere, EDGE_RATIO, 1.0)]
