@@ -97,7 +97,7 @@ def _fresh_folder(folder: Path) -> Path:
 def _reshoot(arguments: argparse.Namespace, out: Path, scratch: Path) -> None:
     print("Building the extension ...", flush=True)
     built = [BLENDER.python, ROOT / "scripts" / "build_extension.py", "--out", scratch / "extension"]
-    _run("building the extension", built)
+    _run("building the extension", built, quiet=True)
     extension = next((scratch / "extension").glob("*.zip"))
     inner: list[object] = [
         "--extension", extension, "--backend", ENGINE.program("ex4d-backend"), "--state", scratch / "backend",
@@ -120,32 +120,29 @@ def _reshoot(arguments: argparse.Namespace, out: Path, scratch: Path) -> None:
         ENGINE.program("ex4d"), "sheet", "--scene", next((out / "reshoot_ex4d" / "scenes").iterdir()),
         "--conditioning", out, "--frames", out / "frames", "--output", out / "contact_sheet.png",
     ]  # fmt: skip
-    _run("making the contact sheet", sheet)
+    _run("making the contact sheet", sheet, quiet=True)
 
 
-def _in_blender(program: Path | None, script: str, arguments: list[object], settings: dict[str, str]) -> None:
+def _in_blender(
+    program: Path | None, script: str, arguments: list[object], settings: dict[str, str], quiet: bool = False
+) -> None:
     path = ROOT / "scripts" / script
     if program is None:
         command: list[object] = [BLENDER.python, path, "--", *arguments]
     else:
         found = shutil.which(str(program)) or program
-        command = [
-            found,
-            "--background",
-            "--factory-startup",
-            "--python-exit-code",
-            "3",
-            "--python",
-            path,
-            "--",
-            *arguments,
-        ]
-    _run(script, command, settings)
+        command = [found, "--background", "--factory-startup", "--python-exit-code", "3", "--python", path, "--"]
+        command += arguments
+    _run(script, command, settings, quiet)
 
 
-def _run(what: str, command: list[object], settings: dict[str, str] | None = None) -> None:
-    done = subprocess.run([str(part) for part in command], env=settings, check=False)
+def _run(what: str, command: list[object], settings: dict[str, str] | None = None, quiet: bool = False) -> None:
+    """Runs a program; a quiet one is only heard when it fails."""
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run([str(part) for part in command], env=settings, stdout=output, text=True, check=False)
     if done.returncode:
+        if done.stdout:
+            print("\n".join(done.stdout.splitlines()[-20:]), file=sys.stderr)
         raise SetupError(f"{what} did not finish (status {done.returncode}); the lines above say why.")
 
 

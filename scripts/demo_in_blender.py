@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import addon_utils
 import bpy
+
+addon_utils = importlib.import_module("addon_utils")  # Blender's own; it can be found once bpy is imported
 
 PACKAGE = "bl_ext.user_default.ex4d"
 PATIENCE_S = 3600.0  # without any news from the backend
@@ -67,6 +68,7 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     preferences = bpy.context.preferences.addons[PACKAGE].preferences
     preferences.backend_program = str(arguments.backend)
     preferences.state_folder = str(arguments.state)
+    bpy.context.preferences.filepaths.save_version = 0  # one .blend, no backup beside it
     bpy.ops.wm.save_as_mainfile(filepath=str(arguments.out / "reshoot.blend"))
     scene = bpy.context.scene
 
