@@ -79,7 +79,8 @@ def sample(
     wanted = list(frames)
     if not wanted:
         raise Ex4dError(BAD_INPUT, "There are no frames to take the camera from.", "Check the scene's frame range.")
-    with _current_frame_kept(scene), bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+    override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
+    with override, _current_frame_kept(scene), _geometry_paused(scene):
         return tuple(_sample_at(scene, camera_name, mesh_name, frame) for frame in wanted)
 
 
@@ -105,6 +106,29 @@ def _current_frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
         scene.frame_set(frame, subframe=subframe)
         if scene.camera != camera:  # a marker switched it
             scene.camera = camera
+
+
+@contextmanager
+def _geometry_paused(scene: bpy.types.Scene) -> Iterator[None]:
+    """Leaves out the making of the meshes: for the cameras only their inputs count, and each costs a file's reading.
+
+    Not where something hangs on a mesh's surface, by a constraint or as child of a vertex: that might move the camera.
+    """
+    modifiers = {obj: mesh_nodes.find_modifier(obj) for obj in scene.objects}
+    meshes = {obj: modifier for obj, modifier in modifiers.items() if modifier is not None and modifier.show_viewport}
+    needed = any(
+        (obj.parent in meshes and obj.parent_type != "OBJECT")
+        or any(getattr(constraint, "target", None) in meshes for constraint in obj.constraints)
+        for obj in scene.objects
+    )
+    paused = [] if needed else list(meshes.values())
+    try:
+        for modifier in paused:
+            modifier.show_viewport = False
+        yield
+    finally:
+        for modifier in paused:
+            modifier.show_viewport = True
 
 
 def _sample_at(scene: bpy.types.Scene, camera_name: str, mesh_name: str, frame: float) -> CameraSample:

@@ -133,18 +133,17 @@ def _build(group: bpy.types.NodeTree) -> None:
 
     flat = _flat_grid(b, last_row, last_column)
     # On the flat grid a point's position is its texel: x counts rows, y columns, both from the grid's middle.
-    x, y, level = b.split(b.node("GeometryNodeInputPosition").outputs[0])
-    row = b.math("MULTIPLY_ADD", last_row, 0.5, x, label="Row")
-    column = b.math("MULTIPLY_ADD", last_column, 0.5, y, label="Column")
-    point_row, point_column = b.math("ROUND", row), b.math("ROUND", column)
-    u = b.clamp(b.math("SUBTRACT", point_column, 1.5), 0.0, width, label="u")
-    v = b.clamp(b.math("SUBTRACT", point_row, 1.5), 0.0, height, label="v")
+    x, y, _ = b.split(b.node("GeometryNodeInputPosition").outputs[0])
+    row = b.math("ROUND", b.math("MULTIPLY_ADD", last_row, 0.5, x), label="Row")
+    column = b.math("ROUND", b.math("MULTIPLY_ADD", last_column, 0.5, y), label="Column")
+    u = b.clamp(b.math("SUBTRACT", column, 1.5), 0.0, width, label="u")
+    v = b.clamp(b.math("SUBTRACT", row, 1.5), 0.0, height, label="v")
 
-    geometry, texel = _sample(b, flat, given, point_row, point_column)
+    geometry, texel = _sample(b, flat, given, row, column)
     uv = b.vector(b.math("DIVIDE", u, width), b.math("SUBTRACT", 1.0, b.math("DIVIDE", v, height)))
     geometry = _store(b, geometry, UV_MAP, "FLOAT2", "CORNER", _on_points(b, uv))
 
-    seen = _seen(b, texel, row, column, level, last_column)
+    seen = _seen(b, texel, last_column)
     geometry = _store(b, geometry, SEEN, "BOOLEAN", "FACE", seen)
     unseen = b.call(
         "FunctionNodeBooleanMath",
@@ -171,7 +170,7 @@ def _build(group: bpy.types.NodeTree) -> None:
 
 
 def _flat_grid(b: TreeBuilder, last_row: Any, last_column: Any) -> Any:
-    """Grid with one point per texel at integer spacing, and the back one level higher, triangulated.
+    """Grid with one point per texel at integer spacing, and the back over its corners, triangulated.
 
     Rows run along the primitive's x, which is its slow index: points count along the picture's rows. Each quad's
     first and third corner are then its top left and bottom right, which is where the fixed triangulation cuts; it
@@ -184,7 +183,6 @@ def _flat_grid(b: TreeBuilder, last_row: Any, last_column: Any) -> Any:
         label="Texels",
     )
     back = b.call("GeometryNodeMeshGrid", size | {"Vertices X": 2, "Vertices Y": 2}, label="Back")
-    back = b.call("GeometryNodeSetPosition", {"Geometry": back, "Offset": (0.0, 0.0, 1.0)})
     join = b.node("GeometryNodeJoinGeometry")
     for part in (back, grid):  # the node takes the last link first, and the back has to come after the grid
         b.feed(join, "Geometry", part)
@@ -217,21 +215,23 @@ def _sample(b: TreeBuilder, geometry: Any, given: dict[str, Any], row: Any, colu
     return capture.outputs[0], capture.outputs["Texel"]
 
 
-def _seen(b: TreeBuilder, texel: Any, row: Any, column: Any, level: Any, last_column: Any) -> Any:
+def _seen(b: TreeBuilder, texel: Any, last_column: Any) -> Any:
     """Per face: whether the source camera saw it.
 
-    The middle of a flat quad's lower triangle lies 2/3 of a row below its top left corner, that of the upper one 1/3.
+    Faces 2q and 2q + 1 are the lower and the upper triangle of quad q, whose top left corner has the texel. The two of
+    the back come out in the last row, which has no quads and holds zeros. (Asking a face's own position instead of its
+    index costs as much as all of the rest.)
     """
-    top, left = b.to_integer(row), b.to_integer(column)
-    corner = b.integer("MULTIPLY_ADD", top, b.integer("ADD", last_column, 1), left, label="Top left corner")
+    face = b.node("GeometryNodeInputIndex").outputs[0]
+    quad = b.integer("DIVIDE_FLOOR", face, 2, label="Quad")
+    corner = b.integer("ADD", quad, b.integer("DIVIDE_FLOOR", quad, last_column), label="Top left corner")
     at_corner = b.call(
         "GeometryNodeFieldAtIndex", {"Value": texel, "Index": corner}, domain="POINT", data_type="FLOAT_VECTOR"
     )
     _, lower, upper = b.split(at_corner)
-    is_lower = b.math("GREATER_THAN", b.math("FRACT", row), 0.5, label="Lower triangle")
-    valid = b.call("GeometryNodeSwitch", {"Switch": is_lower, "False": upper, "True": lower}, input_type="FLOAT")
-    in_grid = b.math("LESS_THAN", level, 0.5, label="Not the back")
-    return b.math("GREATER_THAN", b.math("MULTIPLY", valid, in_grid), 0.5, label="Seen")
+    is_upper = b.integer("MODULO", face, 2, label="Upper triangle")
+    valid = b.call("GeometryNodeSwitch", {"Switch": is_upper, "False": lower, "True": upper}, input_type="FLOAT")
+    return b.math("GREATER_THAN", valid, 0.5, label="Seen")
 
 
 def _lifted(b: TreeBuilder, given: dict[str, Any], texel: Any, u: Any, v: Any) -> Any:

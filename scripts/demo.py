@@ -138,8 +138,8 @@ def _in_blender(
 
 def _run(what: str, command: list[object], settings: dict[str, str] | None = None, quiet: bool = False) -> None:
     """Runs a program; a quiet one is only heard when it fails."""
-    output = subprocess.PIPE if quiet else None
-    done = subprocess.run([str(part) for part in command], env=settings, stdout=output, text=True, check=False)
+    heard = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+    done = subprocess.run([str(part) for part in command], env=settings, text=True, check=False, **heard)
     if done.returncode:
         if done.stdout:
             print("\n".join(done.stdout.splitlines()[-20:]), file=sys.stderr)

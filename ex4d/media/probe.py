@@ -81,6 +81,8 @@ def probe(path: Path, limit: int = 0) -> Movie:
     if text is None or picture is None or int(picture[3]) == 0 or int(picture[4]) == 0:
         raise _no_pictures(path, kinds, log)
     base, times, duration, packets = _times(rows)
+    if not packets and "partial file" in log:
+        raise Ex4dError(NOT_A_CLIP, f"{path.name} is cut off before its first frame.", "Copy it again.")
     if not packets:
         raise Ex4dError(NOT_A_CLIP, f"{path.name} has a video stream without a single frame.")
     details = [part.strip() for part in (picture[2] or "").split(",")]
@@ -183,8 +185,8 @@ def _no_pictures(path: Path, kinds: list[str], log: str) -> Ex4dError:
         )
     if "Audio" in kinds:
         return Ex4dError(NOT_A_CLIP, f"{path.name} has sound, but no pictures.", "Choose a movie file.")
-    if "moov atom not found" in log:
-        reason = "its index is missing: the file was cut off, or is still being written"
+    if "moov atom not found" in log or "error reading header" in log:
+        reason = "its index is missing or broken: the file was cut off, or is still being written"
     else:
         reason = "it is not a movie that ffmpeg knows, or it is damaged"
     return Ex4dError(NOT_A_CLIP, f"{path.name} cannot be read: {reason}.", "Choose a movie file that plays elsewhere.")

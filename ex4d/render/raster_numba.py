@@ -175,9 +175,7 @@ def _draw(corners, faces, boxes, triangles, row0, row1, ids):  # type: ignore[no
                 if total == 0.0:
                     continue
                 w = (ea * aw + eb * bw + ec * cw) / total
-                if cut:
-                    if w <= 0.0:
-                        continue
+                if cut:  # -w <= z <= w; what is behind the camera can never be
                     if (ea * corners[a, 3] + eb * corners[b, 3] + ec * corners[c, 3]) / total < 0.0:
                         continue
                     if (ea * corners[a, 4] + eb * corners[b, 4] + ec * corners[c, 4]) / total < 0.0:

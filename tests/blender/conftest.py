@@ -18,6 +18,8 @@ import bpy
 import numpy as np
 import pytest
 
+from .bench import Bench, end_backend, write_clip
+
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
@@ -37,6 +39,24 @@ def empty_file() -> Iterator[None]:
 def scene() -> bpy.types.Scene:
     """The scene of the empty file."""
     return bpy.context.scene
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """The extension, switched on in a saved file, with a backend to start. Both are gone afterwards."""
+    import addon_utils  # there once bpy was imported
+
+    assert addon_utils.enable("blender_addon", default_set=True) is not None
+    bench = Bench(tmp_path)
+    yield bench
+    addon_utils.disable("blender_addon", default_set=True)
+    end_backend(bench.connection_file)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """First picture of a sequence of 8 frames of 64x48, a box that moves before a wall; `depth.npz` lies beside it."""
+    return write_clip(tmp_path_factory.mktemp("clip"), 64, 48, 8)
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,19 @@ def read(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
     return {f"picture{k}": read_png(Path(name)) for k, name in enumerate(request["files"])}
 
 
+def sound(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
+    """An mp4 that holds sound and no picture."""
+    import subprocess
+
+    import imageio_ffmpeg
+
+    tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=1"]
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *tone, request["file"]], check=True, timeout=60
+    )
+    return {}
+
+
 def _source(samples: list[dict[str, Any]]) -> SourceModel:
     columns = ("source_focal", "source_cx", "source_cy", "disparity_scale", "disparity_shift")
     values = [np.array([sample[key] for sample in samples], np.float64) for key in columns]
@@ -88,5 +101,5 @@ def _source(samples: list[dict[str, Any]]) -> SourceModel:
 
 
 if __name__ == "__main__":
-    command = {"make": make, "mesh": mesh, "render": render, "read": read}[sys.argv[1]]
+    command = {"make": make, "mesh": mesh, "render": render, "read": read, "sound": sound}[sys.argv[1]]
     np.savez(sys.argv[3], **command(Path(sys.argv[2]), json.load(sys.stdin)))

@@ -101,6 +101,23 @@ def test_constraints_count(scene, built):
     assert forward == pytest.approx([math.sqrt(0.5), 0.0, math.sqrt(0.5)], abs=1e-5)
 
 
+def test_a_camera_that_stands_on_the_mesh_is_sampled_there(scene, built):
+    camera = _camera(built)
+    camera.location = (0.0, 0.0, 1.0)
+    constraint = camera.constraints.new("SHRINKWRAP")
+    constraint.target, constraint.shrinkwrap_type = bpy.data.objects[built.mesh], "NEAREST_VERTEX"
+    depth = _pose(_sample(scene, built))[2, 3]
+    assert depth == pytest.approx(2.0, abs=0.5)  # the box, the nearest there is
+    assert mesh_nodes.find_modifier(bpy.data.objects[built.mesh]).show_viewport
+
+
+def test_sampling_leaves_the_mesh_as_it_was(scene, built):
+    before = mesh_arrays(built.mesh)["position"]
+    camera_path.sample(scene, built.shot_camera, built.mesh, range(2, 6))
+    assert mesh_nodes.find_modifier(bpy.data.objects[built.mesh]).show_viewport
+    assert np.array_equal(mesh_arrays(built.mesh)["position"], before)
+
+
 def test_animated_lens_and_fractions_of_frames(scene, built):
     data = _camera(built).data
     for frame, lens in ((1, 30.0), (6, 60.0)):

@@ -22,20 +22,21 @@ from shared_protocol.errors import Ex4dError
 visible = RASTERIZERS["numba"].visible
 
 
-def random_soup(seed: int, triangles: int) -> tuple[F64, np.ndarray]:
+def random_soup(seed: int, triangles: int, near: float = 0.01) -> tuple[F64, np.ndarray]:
     """Triangles all around the camera: before it, behind it, through its plane, large and small."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(loc=[0.0, 0.0, 1.5], scale=2.0, size=(triangles, 1, 3))
     size = 10.0 ** rng.uniform(-1.5, 0.7, size=(triangles, 1, 1))
     points = (centres + rng.normal(size=(triangles, 3, 3)) * size).reshape(-1, 3)
     camera = Intrinsics(41, 29, 30.0, 34.0, 19.0, 15.5)
-    return to_clip(points, np.eye(4), camera, 0.01), np.arange(3 * triangles, dtype=np.int32).reshape(-1, 3)
+    return to_clip(points, np.eye(4), camera, near), np.arange(3 * triangles, dtype=np.int32).reshape(-1, 3)
 
 
+@pytest.mark.parametrize("near", [0.01, 1.0])
 @pytest.mark.parametrize("seed", range(6))
-def test_agrees_with_brute_force_on_triangles_all_around_the_camera(seed: int) -> None:
-    position, triangles = random_soup(seed, 60)
-    crossing = (position[triangles, 3] > 0.01).any(axis=1) & (position[triangles, 3] < 0.01).any(axis=1)
+def test_agrees_with_brute_force_on_triangles_all_around_the_camera(seed: int, near: float) -> None:
+    position, triangles = random_soup(seed, 60, near)
+    crossing = (position[triangles, 3] > near).any(axis=1) & (position[triangles, 3] < near).any(axis=1)
     assert crossing.sum() > 5
     expected, clear, _ = brute_force(position, triangles, (29, 41))
     got = visible(position, triangles, (29, 41))
@@ -43,6 +44,17 @@ def test_agrees_with_brute_force_on_triangles_all_around_the_camera(seed: int) -
     np.testing.assert_array_equal(got[clear], expected[clear])
     assert got.dtype == np.int32
     assert (expected > 0).mean() > 0.2
+
+
+def test_what_a_projection_puts_behind_its_far_plane_is_cut_off() -> None:
+    near, far = 0.5, 3.0
+    position, triangles = random_soup(1, 60)
+    position[:, 2] = ((far + near) * position[:, 3] - 2.0 * far * near) / (far - near)
+    expected, clear, _ = brute_force(position, triangles, (29, 41))
+    got = visible(position, triangles, (29, 41))
+    np.testing.assert_array_equal(got[clear], expected[clear])
+    crossing = (position[triangles, 3] > far).any(axis=1) & (position[triangles, 3] < far).any(axis=1)
+    assert crossing[np.unique(got[got > 0]) - 1].sum() > 3
 
 
 @pytest.mark.parametrize("angle", [0.6, 1.2, 1.6, 2.5])
