@@ -80,7 +80,7 @@ def sample(
     if not wanted:
         raise Ex4dError(BAD_INPUT, "There are no frames to take the camera from.", "Check the scene's frame range.")
     override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-    with override, _current_frame_kept(scene), _geometry_paused(scene):
+    with override, _current_frame_kept(scene), _geometry_paused(scene), _enabled(scene, (camera_name, mesh_name)):
         return tuple(_sample_at(scene, camera_name, mesh_name, frame) for frame in wanted)
 
 
@@ -131,6 +131,19 @@ def _geometry_paused(scene: bpy.types.Scene) -> Iterator[None]:
             modifier.show_viewport = True
 
 
+@contextmanager
+def _enabled(scene: bpy.types.Scene, names: Iterable[str]) -> Iterator[None]:
+    """Objects that are disabled in viewports are not evaluated: has them enabled for a while."""
+    objects = [obj for name in names if (obj := scene.objects.get(name)) is not None and obj.hide_viewport]
+    try:
+        for obj in objects:
+            obj.hide_viewport = False
+        yield
+    finally:
+        for obj in objects:
+            obj.hide_viewport = True
+
+
 def _sample_at(scene: bpy.types.Scene, camera_name: str, mesh_name: str, frame: float) -> CameraSample:
     whole = math.floor(frame)
     scene.frame_set(whole, subframe=frame - whole)
@@ -173,8 +186,8 @@ def _evaluated(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, name: str
     if not evaluated.is_evaluated:
         raise Ex4dError(
             NOT_FOUND,
-            f"The {what} '{name}' is switched off in the view layer, so its position is unknown.",
-            "Enable its collection in the outliner.",
+            f"The {what} '{name}' is switched off with its collection, so its position is unknown.",
+            "Enable the collection in the outliner (hiding it with the eye is fine).",
         )
     return evaluated
 

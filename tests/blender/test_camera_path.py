@@ -16,6 +16,8 @@ from blender_addon import camera_moves, camera_path, mesh_nodes, reconstruction
 from blender_addon.core import camera_math
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNSUPPORTED, Ex4dError
 
+from .conftest import mesh_arrays
+
 FITS = ("AUTO", "HORIZONTAL", "VERTICAL")
 
 
@@ -202,7 +204,7 @@ def test_what_cannot_be_sampled_says_so_in_a_line(scene, built):
     root.scale = (1.0, 1.0, 1.0)
     layer = bpy.context.view_layer.layer_collection.children[built.collection]
     layer.exclude = True
-    refused(NOT_FOUND, "switched off in the view layer")
+    refused(NOT_FOUND, "switched off with its collection")
     layer.exclude = False
     mesh = bpy.data.objects[built.mesh]
     mesh.modifiers.clear()
@@ -231,3 +233,26 @@ def test_pose_matrices_are_rigid(scene, built):
     pose = _pose(_sample(scene, built))
     assert np.abs(pose[:3, :3].T @ pose[:3, :3] - np.eye(3)).max() < 1e-6
     assert np.allclose(camera_math.world_from_camera(np.eye(4), camera_math.blender_matrix(pose)), pose)
+
+
+@pytest.mark.parametrize("how", ["eye", "viewport", "collection"])
+def test_hidden_cameras_and_meshes_are_sampled_as_they_move(scene, built, how):
+    camera_moves.apply(scene, built.shot_camera, "60", 1, 6, 2.0)
+    root, modifier = bpy.data.objects[built.root], mesh_nodes.find_modifier(bpy.data.objects[built.mesh])
+    for frame, x, focal in ((1, 0.0, 50.0), (6, 4.0, 70.0)):
+        root.location.x = x
+        root.keyframe_insert("location", frame=frame)
+        mesh_nodes.set_input(modifier, "Focal", focal)
+        bpy.data.objects[built.mesh].keyframe_insert(mesh_nodes.input_path(modifier, "Focal"), frame=frame)
+    expected = camera_path.sample(scene, built.shot_camera, built.mesh, [1, 4, 6])
+    scene.frame_set(1)
+    layer = bpy.context.view_layer.layer_collection.children[built.collection]
+    if how == "collection":
+        layer.hide_viewport = True
+    for name in (built.root, built.source_camera, built.mesh, built.shot_camera):
+        if how == "eye":
+            bpy.data.objects[name].hide_set(True)
+        elif how == "viewport":
+            bpy.data.objects[name].hide_viewport = True
+    for got, wanted in zip(camera_path.sample(scene, built.shot_camera, built.mesh, [1, 4, 6]), expected, strict=True):
+        _assert_close(got, wanted)
