@@ -23,8 +23,8 @@ def take_up_jobs(*_: Any) -> None:
     status.idle()
     runtime.send(ev.ForgetJobs())
     open_jobs = jobs.unfinished()
-    for job_id, folder, link_from in open_jobs:
-        runtime.send(ev.FollowJob(job_id, folder, link_from))
+    for command in open_jobs:
+        runtime.send(command)
     if open_jobs and link.state in (ev.OFF, ev.FAILED):
         try:
             if preferences.settings().connection_file.is_file():

@@ -144,7 +144,7 @@ def _rendered(scene: bpy.types.Scene, event: ev.JobFinished) -> None:
     for _, strip in strips.every():
         if strip[strips.STATE] == strips.WAITING and strip[strips.AFTER] == event.job_id:
             strip[strips.STATE], strip[strips.AFTER] = strips.WORKING, ""
-            _send_generate(strip, event.artifact, event.folder)
+            _send_generate(strip, event.artifact)
 
 
 # ---- generate
@@ -177,15 +177,21 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
     settings.take_folder = places.stored(take)
     if artifact:
         strip = next(s for _, s in strips.of_job(job_id))
-        _send_generate(strip, artifact, places.resolved(settings.render_folder))
+        _send_generate(strip, artifact)
     status.say(f"Making the take '{made}'…", hint=_save_hint())
 
 
-def _send_generate(strip: bpy.types.Strip, conditioning: str, render_folder: Path) -> None:
+def _generate_command(strip: bpy.types.Strip) -> ev.StartJob:
+    """The job of a strip. Sent again under the same id, it is the same job."""
     wanted = strip[strips.SETTINGS]
-    job = Generate(conditioning, generator=wanted["generator"], seed=wanted["seed"])
-    folder = strips.take_folder(strip)
-    runtime.send(ev.StartJob(strip[strips.JOB], job, folder, link_from=render_folder))
+    job = Generate(wanted["conditioning"], generator=wanted["generator"], seed=wanted["seed"])
+    folder, render_folder = strips.take_folder(strip), places.resolved(wanted["render_folder"])
+    return ev.StartJob(strip[strips.JOB], job, folder, link_from=render_folder)
+
+
+def _send_generate(strip: bpy.types.Strip, conditioning: str) -> None:
+    strip[strips.SETTINGS]["conditioning"] = conditioning
+    runtime.send(_generate_command(strip))
     status.progress(strip[strips.JOB], "Waiting for the first frame", 0, len(strip.elements))
 
 
@@ -259,7 +265,7 @@ def _remove_unfinished(folder: Path, sign: str) -> None:
 
 def cancel_all() -> int:
     """Cancel what runs for the open file. Returns how many jobs that were."""
-    jobs = [job_id for job_id, _, _ in unfinished()]
+    jobs = [command.job_id for command in unfinished()]
     for job_id in jobs:
         runtime.send(ev.CancelJob(job_id))
     for _, strip in list(strips.every()):  # takes whose own job was not sent yet go with the render they wait for
@@ -268,20 +274,17 @@ def cancel_all() -> int:
     return len(jobs)
 
 
-def unfinished() -> list[tuple[str, Path, Path | None]]:
-    """Jobs of the open file that were sent and are not over: id, folder, folder whose files go with it."""
-    found: list[tuple[str, Path, Path | None]] = []
+def unfinished() -> list[ev.StartJob | ev.FollowJob]:
+    """Jobs of the open file that were sent and are not over, as commands that take them up again."""
+    found: list[ev.StartJob | ev.FollowJob] = []
     for scene in bpy.data.scenes:
         settings = scene.ex4d
         if settings.reconstruct_job:
-            found.append((settings.reconstruct_job, places.resolved(settings.reconstruct_folder), None))
+            found.append(ev.FollowJob(settings.reconstruct_job, places.resolved(settings.reconstruct_folder)))
         if settings.render_job and not settings.render_artifact:
-            found.append((settings.render_job, places.resolved(settings.render_folder), None))
-    for _, strip in strips.every():
-        if strip[strips.STATE] == strips.WORKING:
-            render_folder = places.resolved(strip[strips.SETTINGS]["render_folder"])
-            found.append((strip[strips.JOB], strips.take_folder(strip), render_folder))
-    return found
+            found.append(ev.FollowJob(settings.render_job, places.resolved(settings.render_folder)))
+    working = (strip for _, strip in strips.every() if strip[strips.STATE] == strips.WORKING)
+    return [*found, *map(_generate_command, working)]
 
 
 def _undo_step(message: str) -> None:

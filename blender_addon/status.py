@@ -22,6 +22,8 @@ def get() -> bpy.types.PropertyGroup:
 def say(text: str, *, hint: str = "", level: str = "INFO") -> None:
     """Put a sentence into the status line and the log."""
     status = get()
+    if (status.text, status.hint, status.level) == (text, hint, level):
+        return
     status.text, status.hint, status.level = text, hint, level
     _log.log(_LEVELS[level], "%s %s", text, hint)
 

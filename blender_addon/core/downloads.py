@@ -49,6 +49,7 @@ class Job:
     missing: dict[str, FileInfo] = field(default_factory=dict)
     here: set[str] = field(default_factory=set)
     over: bool = False
+    forgotten: bool = False  # nobody here waits for it; it is still handed to the backend
 
     @classmethod
     def of(cls, command: ev.StartJob | ev.FollowJob) -> Job:
@@ -56,6 +57,13 @@ class Job:
         if isinstance(command, ev.FollowJob):
             return cls(command.job_id, command.folder, link_from=command.link_from)
         return cls(command.job_id, command.folder, command.job, command.clip, command.depth, command.link_from)
+
+    def taken_up(self, command: ev.StartJob | ev.FollowJob) -> Job:
+        """This job as it is asked for anew: from the start, with what is known of it already."""
+        fresh = Job.of(command)
+        fresh.message = fresh.message or self.message
+        fresh.clip, fresh.depth = fresh.clip or self.clip, fresh.depth or self.depth
+        return fresh
 
     # ---- with the backend
 
@@ -68,8 +76,10 @@ class Job:
         try:
             info = client.watch(self.job_id)
         except Ex4dError as e:
-            if e.code != NOT_FOUND or self.message is None:
+            if e.code != NOT_FOUND:
                 raise
+            if self.message is None:
+                raise Ex4dError(NOT_FOUND, "The backend does not know this job any more.", "Run the step again.") from e
             info = client.submit(self._with_inputs(client, emit, cancelled), job_id=self.job_id)
             info = client.watch(self.job_id)
         self.attached = True

@@ -91,7 +91,8 @@ class ExportTake:
 
 @dataclass(frozen=True)
 class ForgetJobs:
-    """Stop bringing in files of any job (another .blend was opened). The backend goes on."""
+    """Stop bringing in files of any job (another .blend was opened). The backend goes on, also with those that it
+    gets only now."""
 
 
 @dataclass(frozen=True)

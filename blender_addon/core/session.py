@@ -141,15 +141,16 @@ class _Thread(threading.Thread):
             case ev.StopBackend():
                 self._link.stop_backend()
             case ev.StartJob() | ev.FollowJob():
-                if command.job_id not in self._jobs:
-                    self._jobs[command.job_id] = Job.of(command)
+                known = self._jobs.get(command.job_id)
+                self._jobs[command.job_id] = known.taken_up(command) if known else Job.of(command)
             case ev.CancelJob():
                 self._cancel(command.job_id)
             case ev.ExportTake():
                 files = export_take(command.take, command.destination, first=command.first)
                 self._emit(ev.Exported(command.destination, len(files)))
             case ev.ForgetJobs():
-                self._jobs.clear()
+                for job in self._jobs.values():
+                    job.forgotten = True
             case ev.Stop():
                 self.stopping = True
 
@@ -172,7 +173,11 @@ class _Thread(threading.Thread):
     # ---- jobs
 
     def _attach_jobs(self, client: Client) -> None:
-        for job in [j for j in self._jobs.values() if not j.attached]:
+        for job in list(self._jobs.values()):
+            if job.attached and job.forgotten:
+                del self._jobs[job.job_id]
+            if job.attached:
+                continue
             if job.job_id in self.cancelled:
                 self._guard(job, lambda j=job: _cancel_quietly(client, j.job_id))
                 self._jobs.pop(job.job_id, None)
