@@ -180,9 +180,8 @@ def _number(text: str) -> float:
 
 def _no_pictures(path: Path, kinds: list[str], log: str) -> Ex4dError:
     if "Video" in kinds:
-        return Ex4dError(
-            NOT_A_CLIP, f"{path.name} has a video stream that cannot be decoded here.", "Convert it to H.264."
-        )
+        what = f"{path.name} has a video stream that cannot be decoded: it is cut off, damaged or of an unknown kind."
+        return Ex4dError(NOT_A_CLIP, what, "If it plays elsewhere, convert it to H.264.")
     if "Audio" in kinds:
         return Ex4dError(NOT_A_CLIP, f"{path.name} has sound, but no pictures.", "Choose a movie file.")
     if "moov atom not found" in log or "error reading header" in log:
