@@ -117,12 +117,12 @@ def save_scene(
     for t, picture in enumerate(scene.clip.frames):
         name = f"source/{t + 1:04d}.png"
         if not _same_png(folder / name, picture):
-            write_png(folder / name, picture)
+            write_png(folder / name, picture, durable=True)
         on_file(name)
         name = f"mesh/{t + 1:04d}.exr"
         channels = _mesh_channels(scene.mesh_depth[t], scene.mesh_valid[t])
         if not _same_exr(folder / name, channels):
-            write_exr(folder / name, channels)
+            write_exr(folder / name, channels, durable=True)
         on_file(name)
     camera = scene.intrinsics
     value = {
@@ -143,7 +143,7 @@ def save_scene(
         "notes": list(scene.notes),
         "provenance": dict(provenance or {}),
     }
-    with replacing(folder / "scene.json") as part:
+    with replacing(folder / "scene.json", durable=True) as part:
         part.write_text(json.dumps(value, indent=1), encoding="utf-8")
     on_file("scene.json")
 

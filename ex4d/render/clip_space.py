@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ex4d.render.compiled import compiled, in_parallel, threads
 from ex4d.values import F64, Intrinsics
 
 
@@ -28,13 +29,18 @@ def projection(camera: Intrinsics, near: float) -> F64:
 def to_clip(points: F64, world_from_camera: F64, camera: Intrinsics, near: float) -> F64:
     """Clip coordinates [V, 4] of points [V, 3] in world axes.
 
-    Written out row by row: a matrix product may add in another order on another machine, and with it decide pixels
-    that lie exactly on an edge differently.
+    Not a matrix product: that may add in another order on another machine, and with it decide pixels that lie exactly
+    on an edge differently.
     """
     matrix = projection(camera, near) @ np.linalg.inv(world_from_camera)
-    x, y, z = points[:, 0], points[:, 1], points[:, 2]
     out = np.empty((len(points), 4), np.float64)
-    for row in range(4):
-        a, b, c, d = (float(value) for value in matrix[row])
-        out[:, row] = a * x + b * y + c * z + d
+    in_parallel(lambda start, stop: _transform(points, matrix, start, stop, out), len(points), threads())
     return out
+
+
+@compiled
+def _transform(points, matrix, start, stop, out):  # type: ignore[no-untyped-def]
+    for k in range(start, stop):
+        x, y, z = points[k, 0], points[k, 1], points[k, 2]
+        for row in range(4):
+            out[k, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]

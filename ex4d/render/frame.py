@@ -8,7 +8,6 @@ import numpy as np
 from ex4d.doors import choose
 from ex4d.mesh.lift import vertices
 from ex4d.mesh.topology import face_valid, faces
-from ex4d.render.clip_space import to_clip
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
 from ex4d.values import F32, F64, U8, Bool, DWMesh, Intrinsics
 from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
@@ -42,7 +41,7 @@ def render_frame(
     Raises:
         Ex4dError: SIZE_MISMATCH when picture and mesh do not fit, BAD_INPUT or UNAVAILABLE for the rasterizer.
     """
-    from ex4d.render.raster_numba import homogeneous  # these two load Numba: only when there is something to render
+    from ex4d.render.clip_space import to_clip  # these load Numba: only when there is something to render
     from ex4d.render.resolve import resolve
 
     height, width = mesh.intrinsics.height, mesh.intrinsics.width
@@ -59,4 +58,4 @@ def render_frame(
     resolution = (intrinsics.height, intrinsics.width)
     position = to_clip(vertices(mesh), world_from_camera, intrinsics, near)
     ids = door.visible(position, triangles, resolution)
-    return resolve(ids, homogeneous(position, resolution), triangles, valid, picture, mesh.depth.shape)
+    return resolve(ids, position, triangles, valid, picture, mesh.depth.shape)

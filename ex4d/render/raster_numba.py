@@ -63,17 +63,27 @@ def visible(pos_clip: F64, faces: I32, resolution: tuple[int, int]) -> I32:
 
 
 def homogeneous(pos_clip: F64, resolution: tuple[int, int]) -> F64:
-    """Corners for the compiled loops, [V, 6]: X, Y (pixel position times w), w, z + w, w - z, and 1 where inside."""
+    """Corners for the compiled loops, [V, 8].
+
+    X, Y (pixel position times w), w, z + w, w - z, 1 where inside both planes, and there the pixel position X/w, Y/w.
+    """
     height, width = resolution
-    out = np.empty((len(pos_clip), 6), np.float64)
-    x, y, z, w = (pos_clip[:, k] for k in range(4))
-    out[:, 0] = (x + w) * (width / 2.0)
-    out[:, 1] = (y + w) * (height / 2.0)
-    out[:, 2] = w
-    out[:, 3] = z + w
-    out[:, 4] = w - z
-    out[:, 5] = (w > 0.0) & (out[:, 3] >= 0.0) & (out[:, 4] >= 0.0)
+    out = np.empty((len(pos_clip), 8), np.float64)
+    position = np.ascontiguousarray(pos_clip, np.float64)
+    in_parallel(lambda a, b: _homogeneous(position, width / 2.0, height / 2.0, a, b, out), len(out), threads())
     return out
+
+
+@compiled
+def _homogeneous(position, half_width, half_height, start, stop, out):  # type: ignore[no-untyped-def]
+    for k in range(start, stop):
+        x, y, z, w = position[k, 0], position[k, 1], position[k, 2], position[k, 3]
+        out[k, 0], out[k, 1], out[k, 2] = (x + w) * half_width, (y + w) * half_height, w
+        out[k, 3], out[k, 4] = z + w, w - z
+        inside = w > 0.0 and z + w >= 0.0 and w - z >= 0.0
+        out[k, 5] = 1.0 if inside else 0.0
+        out[k, 6] = out[k, 0] / w if inside else 0.0
+        out[k, 7] = out[k, 1] / w if inside else 0.0
 
 
 @compiled
@@ -85,7 +95,7 @@ def _bound(corners, faces, start, stop, height, width, edges, boxes, counts):  #
         for k in range(3):
             a = faces[f, k]
             if corners[a, 5] != 0.0:
-                x, y = corners[a, 0] / corners[a, 2], corners[a, 1] / corners[a, 2]
+                x, y = corners[a, 6], corners[a, 7]
                 left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
                 continue
             # Behind the near plane: where the two edges at this corner pass through the plane. (Beyond the far

@@ -18,7 +18,7 @@ _PIECES = 4
 
 
 def resolve(
-    ids: I32, corners: F64, faces: I32, face_valid: Bool, picture: U8, mesh_shape: tuple[int, int]
+    ids: I32, pos_clip: F64, faces: I32, face_valid: Bool, picture: U8, mesh_shape: tuple[int, int]
 ) -> tuple[U8, Bool, F32]:
     """Colour, mask and depth of a view.
 
@@ -28,7 +28,7 @@ def resolve(
 
     Args:
         ids: [h, w] index of the visible face + 1, 0 = none.
-        corners: [V, >=3] X, Y, w of the vertices (`ex4d.render.raster_numba.homogeneous`).
+        pos_clip: [V, 4] clip coordinates of the vertices (`ex4d.render.clip_space.to_clip`).
         faces: [F, 3].
         face_valid: [F].
         picture: [H, W, 3] u8 sRGB.
@@ -46,15 +46,16 @@ def resolve(
     image = np.ascontiguousarray(picture)
 
     def rows(start: int, stop: int) -> None:
-        _resolve(ids, corners, faces, face_valid, image, u, v, mesh_shape[1], start, stop, colour, mask, z)
+        _resolve(ids, pos_clip, faces, face_valid, image, u, v, mesh_shape[1], start, stop, colour, mask, z)
 
     in_parallel(rows, height, max(1, min(threads() * _PIECES, height // 8)))
     return colour, mask, z
 
 
 @compiled
-def _resolve(ids, corners, faces, face_valid, image, u, v, columns, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
+def _resolve(ids, pos_clip, faces, face_valid, image, u, v, columns, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
     height, width = image.shape[0], image.shape[1]
+    half_w, half_h = ids.shape[1] / 2.0, ids.shape[0] / 2.0
     for row in range(start, stop):
         py = row + 0.5
         for column in range(ids.shape[1]):
@@ -63,9 +64,11 @@ def _resolve(ids, corners, faces, face_valid, image, u, v, columns, start, stop,
             px = column + 0.5
             face = ids[row, column] - 1
             a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-            adx, ady = corners[a, 0] - px * corners[a, 2], corners[a, 1] - py * corners[a, 2]
-            bdx, bdy = corners[b, 0] - px * corners[b, 2], corners[b, 1] - py * corners[b, 2]
-            cdx, cdy = corners[c, 0] - px * corners[c, 2], corners[c, 1] - py * corners[c, 2]
+            # From the pixel to each corner, in pixels times w: see ex4d.render.raster_numba.
+            aw, bw, cw = pos_clip[a, 3], pos_clip[b, 3], pos_clip[c, 3]
+            adx, ady = (pos_clip[a, 0] + aw) * half_w - px * aw, (pos_clip[a, 1] + aw) * half_h - py * aw
+            bdx, bdy = (pos_clip[b, 0] + bw) * half_w - px * bw, (pos_clip[b, 1] + bw) * half_h - py * bw
+            cdx, cdy = (pos_clip[c, 0] + cw) * half_w - px * cw, (pos_clip[c, 1] + cw) * half_h - py * cw
             ea, eb, ec = bdx * cdy - cdx * bdy, cdx * ady - adx * cdy, adx * bdy - bdx * ady
             if ea + eb + ec < 0.0:
                 ea, eb, ec = -ea, -eb, -ec
@@ -75,7 +78,7 @@ def _resolve(ids, corners, faces, face_valid, image, u, v, columns, start, stop,
             if total == 0.0:
                 continue
             ea, eb, ec = ea / total, eb / total, ec / total
-            z[row, column] = ea * corners[a, 2] + eb * corners[b, 2] + ec * corners[c, 2]
+            z[row, column] = ea * aw + eb * bw + ec * cw
             seen = face_valid[face]
             if not seen:
                 near = a if ea > 1.0 - AT_TEXEL else (b if eb > 1.0 - AT_TEXEL else (c if ec > 1.0 - AT_TEXEL else -1))
