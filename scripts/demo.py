@@ -113,9 +113,8 @@ def _reshoot(arguments: argparse.Namespace, out: Path, scratch: Path) -> None:
     _in_blender(arguments.blender, "demo_in_blender.py", inner, settings)
     print("Opening the .blend in a fresh Blender without the extension, rendering the edit ...", flush=True)
     plain = {**settings, "BLENDER_USER_RESOURCES": str(scratch / "plain_blender")}
-    _in_blender(
-        arguments.blender, "demo_render_edit.py", ["--blend", out / "reshoot.blend", "--movie", out / "edit.mp4"], plain
-    )
+    edit: list[object] = ["--blend", out / "reshoot.blend", "--movie", out / "edit.mp4"]
+    _in_blender(arguments.blender, "demo_render_edit.py", edit, plain, quiet=True)
     sheet = [
         ENGINE.program("ex4d"), "sheet", "--scene", next((out / "reshoot_ex4d" / "scenes").iterdir()),
         "--conditioning", out, "--frames", out / "frames", "--output", out / "contact_sheet.png",
