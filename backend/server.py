@@ -182,8 +182,10 @@ class Server:
             on_ready()
 
     def _idle(self) -> bool:
-        quiet = time.monotonic() - self._heard
-        return self._listening and 0.0 < self._idle_s < quiet and not self._jobs.active()
+        now = time.monotonic()
+        if self._jobs.active():
+            self._heard = now  # whoever wants the result gets the whole time to come for it
+        return self._listening and 0.0 < self._idle_s < now - self._heard
 
     def _close(self) -> None:
         if self._listening:
@@ -205,7 +207,7 @@ class Server:
             error: Ex4dError = exc
             if exc.protocol is not None:
                 error = version_clash("the backend", "the program that connects", exc.protocol)
-            _log.warning("a message was refused: %s: %s", error.code, error.message)
+            _log.info("a message was refused: %s: %s", error.code, error.message)
             self._fail(client, exc.request, error)
             return
         try:
@@ -260,7 +262,7 @@ class Server:
     def _send(self, client: bytes, request: int, message: Message, part: bytes = b"") -> None:
         try:
             if not self._router.send(client, encode(message, request, part)):
-                _log.warning("a client does not read; the answer %s was dropped", type(message).__name__)
+                _log.info("a client does not read; the answer %s was dropped", type(message).__name__)
         except ConnectionError:
             self._watches.forget(client)
 
