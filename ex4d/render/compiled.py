@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -19,6 +20,7 @@ from typing import Any
 import numba
 
 _log = logging.getLogger(__name__)
+_THREADS = "ex4d-render"
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,12 +44,18 @@ def threads() -> int:
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """One pool for each process: threads do not live on in a forked child."""
-    return ThreadPoolExecutor(max_workers=threads(), thread_name_prefix="ex4d-render")
+    return ThreadPoolExecutor(max_workers=threads(), thread_name_prefix=_THREADS)
 
 
 def in_parallel(work: Callable[[int, int], object], total: int, pieces: int) -> None:
     """Calls work(start, stop) for consecutive pieces of range(total), in any order, on all cores."""
     edges = [total * k // pieces for k in range(pieces + 1)]
     spans = [(start, stop) for start, stop in pairwise(edges) if stop > start]
+    if threading.current_thread().name.startswith(
+        _THREADS
+    ):  # work within work: waiting for the pool could last for ever
+        for span in spans:
+            work(*span)
+        return
     for _ in _pool(os.getpid()).map(lambda span: work(*span), spans):
         pass

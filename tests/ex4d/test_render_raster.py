@@ -160,6 +160,16 @@ def test_the_same_picture_with_any_number_of_threads_and_called_from_several_at_
     np.testing.assert_array_equal(visible(position, faces(60, 80), (60, 80)), expected)
 
 
+def test_work_within_work_does_not_wait_for_itself() -> None:
+    done: list[tuple[int, int]] = []
+
+    def outer(start: int, stop: int) -> None:
+        compiled.in_parallel(lambda a, b: done.append((start + a, start + b)), stop - start, 2)
+
+    compiled.in_parallel(outer, 64, 16)
+    assert sorted(done) == [(2 * k, 2 * k + 2) for k in range(32)]
+
+
 def test_projection_puts_the_pictures_corners_at_plus_and_minus_one() -> None:
     camera = Intrinsics(64, 48, 50.0, 60.0, 30.0, 20.0)
     depth = 7.0
