@@ -143,3 +143,18 @@ def test_a_path_is_left_as_it_was() -> None:
     before: CameraPath = dataclasses.replace(shot.path, world_from_camera=shot.path.world_from_camera.copy())
     render_conditioning(shot)
     np.testing.assert_array_equal(before.world_from_camera, shot.path.world_from_camera)
+
+
+def test_frames_that_were_rendered_earlier_are_taken_as_they_are() -> None:
+    shot = shot_of(3)
+    whole = render_conditioning(shot)
+    earlier = (np.full_like(whole.colour[1], 77), np.ones_like(whole.mask[1]))
+    told: list[int] = []
+    result = render_conditioning(
+        shot, lambda index, *_: told.append(index), known=lambda index: earlier if index == 1 else None
+    )
+    assert told == [0, 1, 2]
+    np.testing.assert_array_equal(result.colour[1], earlier[0])
+    assert result.coverage[1] == 1.0
+    for t in (0, 2):
+        np.testing.assert_array_equal(result.colour[t], whole.colour[t])
