@@ -7,7 +7,7 @@ Everything is read from the evaluated scene, so that constraints, drivers, paren
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import bpy
@@ -82,19 +82,6 @@ def sample(
     override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
     with override, _current_frame_kept(scene), _geometry_paused(scene), _enabled(scene, (camera_name, mesh_name)):
         return tuple(_sample_at(scene, camera_name, mesh_name, frame) for frame in wanted)
-
-
-def frames_with_other_camera(scene: bpy.types.Scene, camera_name: str, frames: Sequence[int]) -> tuple[int, ...]:
-    """The frames at which a timeline marker makes another camera the scene's, so that the viewport shows that one."""
-    marks = sorted((m.frame, m.camera.name) for m in scene.timeline_markers if m.camera is not None)
-    if not marks:
-        return ()
-    found = []
-    for frame in frames:
-        passed = [name for at, name in marks if at <= frame]
-        if (passed[-1] if passed else marks[0][1]) != camera_name:  # before the first marker, its camera holds
-            found.append(frame)
-    return tuple(found)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import bpy
@@ -60,11 +61,18 @@ def build(name: str, first_picture: Path) -> bpy.types.Material:
 
 
 def load_sequence(first_file: Path, name: str, colour_space: str) -> bpy.types.Image:
-    """An image data block for the numbered sequence that starts with `first_file`."""
-    image = bpy.data.images.load(str(first_file), check_existing=False)
+    """An image data block for the numbered sequence that starts with `first_file`; its path relative if possible."""
+    image = bpy.data.images.load(_stored_path(first_file), check_existing=False)
     image.name = name
     image.source = "SEQUENCE"
     image.colorspace_settings.name = colour_space
     if colour_space == "Non-Color":
         image.alpha_mode = "CHANNEL_PACKED"
     return image
+
+
+def _stored_path(file: Path) -> str:
+    if bpy.data.filepath:
+        with contextlib.suppress(ValueError):  # another drive on Windows: only the absolute path can name it
+            return bpy.path.relpath(str(file))
+    return str(file)

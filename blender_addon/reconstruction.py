@@ -40,7 +40,8 @@ class Built:
 def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", set_up_scene: bool = True) -> Built:
     """Builds a reconstruction in a new collection of the scene. Nothing that is there is replaced.
 
-    The shot camera becomes the scene's camera. In a saved file the sequences get paths relative to it.
+    The shot camera becomes the scene's camera. In a saved file the sequences get paths relative to it (in
+    another one Blender gives them such paths when it is first saved).
 
     Args:
         scene: where to.
@@ -91,13 +92,11 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
     for owner in (collection, root, mesh):
         owner[ARTIFACT] = artifact
     for owner in (collection, root):
-        owner[MANIFEST] = json.dumps(asdict(manifest))
+        owner[MANIFEST] = json.dumps({"version": scene_manifest.FORMAT, **asdict(manifest)})
     scene.camera = shot
     if set_up_scene:
         _set_up(scene, manifest)
-    built = Built(collection.name, root.name, source.name, mesh.name, shot.name)
-    make_paths_relative(built.collection)
-    return built
+    return Built(collection.name, root.name, source.name, mesh.name, shot.name)
 
 
 def find(collection_name: str) -> Built:
@@ -149,36 +148,6 @@ def manifest_of(collection_name: str) -> SceneManifest:
     if collection is None or MANIFEST not in collection:
         raise Ex4dError(NOT_FOUND, f"The collection '{collection_name}' holds no reconstruction.")
     return scene_manifest.from_dict(json.loads(collection[MANIFEST]), f"'{collection_name}'")
-
-
-def make_paths_relative(collection_name: str) -> None:
-    """Gives a reconstruction's sequences paths relative to the saved file. For calling before a save, too.
-
-    Does nothing in a file that was never saved, or where the sequences lie on another drive.
-    """
-    collection = bpy.data.collections.get(collection_name)
-    if collection is None or not bpy.data.filepath:
-        return
-    for obj in collection.all_objects:
-        modifier = mesh_nodes.find_modifier(obj)
-        if modifier is None:
-            continue
-        images = [mesh_nodes.get_input(modifier, "Depth")]
-        material = mesh_nodes.get_input(modifier, "Material")
-        if material is not None:
-            images += [node.image for node in material.node_tree.nodes if node.type == "TEX_IMAGE"]
-        for image in images:
-            if image is not None:
-                _make_relative(image)
-
-
-def _make_relative(image: bpy.types.Image) -> None:
-    try:
-        path = bpy.path.relpath(bpy.path.abspath(image.filepath))
-    except ValueError:  # another drive on Windows: only the absolute path can name it
-        return
-    if image.filepath != path:
-        image.filepath = path
 
 
 def _object(

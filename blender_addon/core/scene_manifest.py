@@ -75,7 +75,7 @@ def from_dict(data: Any, where: str) -> SceneManifest:
     """
     if not isinstance(data, dict):
         raise Ex4dError(BAD_INPUT, f"{where} does not describe a reconstruction.")
-    if data.get("version", FORMAT) != FORMAT:
+    if data.get("version") != FORMAT:
         raise Ex4dError(
             VERSION,
             f"{where} has format {data.get('version')!r}; this extension reads format {FORMAT}.",

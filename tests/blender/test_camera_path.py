@@ -154,7 +154,6 @@ def test_camera_markers_are_followed_or_named(scene, built):
     for name, frame, camera in (("a", 1, _camera(built)), ("b", 4, other)):
         scene.timeline_markers.new(name, frame=frame).camera = camera
     scene.frame_set(2)
-    assert camera_path.frames_with_other_camera(scene, built.shot_camera, range(0, 7)) == (4, 5, 6)
     named = camera_path.sample(scene, built.shot_camera, built.mesh, [2, 5])
     assert named[0].fx == named[1].fx
     followed = camera_path.sample(scene, camera_path.FOLLOW_SCENE, built.mesh, [2, 5])

@@ -185,6 +185,14 @@ def test_a_second_reconstruction_leaves_the_first_alone(scene, landscape, portra
     assert len(groups) == 1
 
 
+def test_what_is_built_in_a_saved_file_has_relative_paths(scene, landscape, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    reconstruction.build(scene, landscape, name="clip")
+    paths = [image.filepath for image in bpy.data.images]
+    assert len(paths) == 2
+    assert all(path.startswith("//") for path in paths)
+
+
 def test_an_incomplete_folder_is_refused_and_builds_nothing(scene, landscape, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(landscape, broken)
@@ -230,8 +238,6 @@ def test_a_saved_and_moved_file_reopens_without_the_extension(scene, engine, lan
         scene.frame_set(frame)
         expected[str(frame)] = mesh_arrays(built.mesh)["position"]
     blend = home / "shot.blend"
-    bpy.ops.wm.save_as_mainfile(filepath=str(blend))
-    reconstruction.make_paths_relative(built.collection)
     bpy.ops.wm.save_as_mainfile(filepath=str(blend))
     assert blend.stat().st_size < 2_000_000
     bpy.ops.wm.read_homefile(use_empty=True)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a reconstruction's description."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blender_addon.core import scene_manifest
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, VERSION, Ex4dError
+
+GOOD: dict[str, Any] = {
+    "version": 1,
+    "name": "clip",
+    "width": 4,
+    "height": 3,
+    "fps": [60000, 1001],
+    "frames": 2,
+    "focal": 3.9,
+    "cx": 2.0,
+    "cy": 1.5,
+    "far": 40.0,
+    "pivot": 2.5,
+    "estimator": "draft",
+    "draft": True,
+    "notes": ["rotated"],
+}
+
+
+def _folder(tmp_path: Path, **changes: Any) -> Path:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "mesh").mkdir()
+    for number in (1, 2):
+        (tmp_path / "source" / f"{number:04d}.png").touch()
+        (tmp_path / "mesh" / f"{number:04d}.exr").touch()
+    (tmp_path / "scene.json").write_text(json.dumps(GOOD | changes))
+    return tmp_path
+
+
+def test_a_manifest_is_read_whole(tmp_path):
+    manifest = scene_manifest.read(_folder(tmp_path))
+    assert (manifest.width, manifest.height, manifest.fps, manifest.frames) == (4, 3, (60000, 1001), 2)
+    assert (manifest.focal, manifest.pivot, manifest.draft, manifest.notes) == (3.9, 2.5, True, ("rotated",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"version": 2}, VERSION, "format 2"),
+        ({"frames": 0}, BAD_INPUT, "not above zero"),
+        ({"fps": [24, 0]}, BAD_INPUT, "not above zero"),
+        ({"fps": 24}, BAD_INPUT, "wrong value"),
+        ({"focal": float("nan")}, BAD_INPUT, "not above zero"),
+        ({"pivot": -1.0}, BAD_INPUT, "not above zero"),
+        ({"cx": float("inf")}, BAD_INPUT, "principal point"),
+        ({"width": None}, BAD_INPUT, "wrong value"),
+        ({"frames": 3}, NOT_FOUND, r"0003\.png is missing"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, changes, code, words):
+    with pytest.raises(Ex4dError, match=words) as caught:
+        scene_manifest.read(_folder(tmp_path, **changes))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(None, NOT_FOUND), ("{", BAD_INPUT), ("[]", BAD_INPUT), ("{}", VERSION), ("\xff", BAD_INPUT)]
+)
+def test_files_that_are_no_manifest_are_refused(tmp_path, text, code):
+    if text is not None:
+        (tmp_path / "scene.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(Ex4dError) as caught:
+        scene_manifest.read(tmp_path)
+    assert caught.value.code == code
