@@ -172,7 +172,7 @@ def _recon(arguments: argparse.Namespace) -> None:
     made = load_conditioning(scene_folder, folder)
     shot = made.shot
     write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
-    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3) * 255, shot.path.fps)
+    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
     if arguments.save_mesh:
         write_ply(out / "DW-Mesh.ply", scene_mesh(shot.scene, shot.source, 0), shot.scene.clip.frames[0])
     if arguments.save_camera:

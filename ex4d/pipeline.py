@@ -201,7 +201,8 @@ def generate(
         "least": float(conditioning.coverage.min()),
         "per_frame": [round(float(share), 6) for share in conditioning.coverage],
     }
-    take["draft_depth"] = conditioning.shot.scene.draft
+    scene = conditioning.shot.scene
+    take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
     take["conditioning"] = json.loads((conditioning_folder / "provenance.json").read_text("utf-8"))
     take["scene"] = json.loads((scene_folder / "scene.json").read_text("utf-8"))["provenance"]
     _write_json(folder, "take.json", take, report)

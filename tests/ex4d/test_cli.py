@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ex4d` command: what it writes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clip_maker import encode
+
+from ex4d.cli import main
+from ex4d.clip import read_clip
+from ex4d.images import read_png
+from ex4d.values import U8
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAMES, WIDTH, HEIGHT = 6, 97, 53
+RATE = Fraction(60000, 1001)
+
+
+@pytest.fixture(scope="module")
+def sample() -> U8:
+    """A few frames of the project's sample, at an odd size."""
+    clip = read_clip([ROOT / "samples" / "courtyard.mp4"], count=FRAMES)
+    return np.stack([cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for frame in clip.frames])
+
+
+@pytest.fixture(scope="module")
+def clip(sample: U8, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a lossless movie at 60000/1001 frames a second."""
+    path = tmp_path_factory.mktemp("clip") / "odd.mkv"
+    return encode(path, sample, "60000/1001", "-c:v", "ffv1", "-pix_fmt", "bgr0")
+
+
+@pytest.fixture(scope="module")
+def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample's depth for these frames and this size."""
+    z = np.load(ROOT / "samples" / "courtyard_depth.npz")["depth"][:FRAMES].astype(np.float32)
+    small = np.stack([cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST) for frame in z])
+    path = tmp_path_factory.mktemp("depth") / "odd.npz"
+    np.savez(path, depth=small)
+    return path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_recon_writes_the_public_codes_file_names_and_lossless_sequences(
+    clip: Path, depth: Path, sample: U8, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shot = ("--input_video", clip, "--depth", depth, "--output_dir", out, "--num_frames", 4)
+    assert run("recon", *shot, "--cam", 30, "--save_mesh", "--save_camera", "--filter_type", "angle") == 0
+    for name in ("color_30.mp4", "mask_30.mp4", "DW-Mesh.ply", "camera_30.npz", "camera.json", "scene/scene.json"):
+        assert (out / name).is_file(), name
+    assert sorted(path.name for path in (out / "colour").iterdir()) == [f"{n:04d}.png" for n in range(1, 5)]
+    movie = read_clip([out / "color_30.mp4"])
+    assert (len(movie.frames), movie.fps) == (4, RATE)
+    colour, mask = read_png(out / "colour" / "0001.png"), read_png(out / "mask" / "0001.png")
+    assert set(np.unique(mask)) <= {0, 255}
+    assert mask.mean() > 0.9 * 255  # the first camera stands where the source camera stood ...
+    seen = mask == 255
+    assert np.abs(colour[seen].astype(int) - sample[0][seen]).max() <= 1  # ... and sees the source picture
+    poses = np.load(out / "camera_30.npz")["extrinsics"]
+    assert poses.shape == (4, 4, 4)
+    assert np.allclose(poses[0], np.eye(4), atol=1e-6)
+
+
+def test_dropping_stretched_faces_uncovers_what_they_hide(clip: Path, depth: Path, tmp_path: Path) -> None:
+    coverage = {}
+    for keep in (1, 0):
+        out = tmp_path / str(keep)
+        shot = ("--input_video", clip, "--depth", depth, "--output_dir", out, "--num_frames", 3)
+        assert run("recon", *shot, "--cam", 60, "--use_dwmesh", keep) == 0
+        coverage[keep] = json.loads((out / "coverage.json").read_text())["coverage"][-1]
+    assert coverage[0] > coverage[1] + 0.01
+
+
+def test_reshoot_keeps_size_rate_and_every_frame(clip: Path, depth: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("reshoot", "--input_video", clip, "--depth", depth, "--cam", 60, "--output_dir", out, "--seed", 3) == 0
+    take = json.loads((out / "take.json").read_text())
+    assert take["fps"] == [60000, 1001]
+    assert take["size"] == [WIDTH, HEIGHT]
+    assert take["frames"] == FRAMES
+    assert take["parameters"]["seed"] == 3
+    assert [item["name"] for item in take["scene"]["inputs"]] == [clip.name, depth.name]
+    assert not take["depth"]["draft"]
+    frames = sorted((out / "frames").glob("*.png"))
+    assert [path.stem for path in frames] == [f"{n:04d}" for n in range(1, FRAMES + 1)]
+    assert read_png(frames[-1]).shape == (HEIGHT, WIDTH, 3)
+    result = read_clip([out / "result.mp4"])
+    assert (len(result.frames), result.fps) == (FRAMES, RATE)
+    assert read_png(out / "contact_sheet.png").shape[1] <= 2000
+
+
+def test_a_camera_file_is_followed_exactly(clip: Path, depth: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "preset", tmp_path / "file"
+    shot = ("--input_video", clip, "--depth", depth, "--num_frames", 3)
+    assert run("recon", *shot, "--cam", "zoom_in", "--output_dir", first) == 0
+    assert run("recon", *shot, "--camera", first / "camera.json", "--output_dir", again) == 0
+    for name in ("0001.png", "0003.png"):
+        assert np.array_equal(read_png(first / "colour" / name), read_png(again / "colour" / name))
+
+
+def test_without_depth_the_take_is_marked_as_draft(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("reshoot", "--input_video", clip, "--cam", 30, "--output_dir", out, "--num_frames", 2) == 0
+    assert json.loads((out / "take.json").read_text())["depth"]["draft"] is True
+
+
+def test_a_typed_focal_length_follows_the_picture_when_it_is_scaled(clip: Path, depth: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shot = ("--input_video", clip, "--depth", depth, "--num_frames", 1, "--cam", 30, "--output_dir", out)
+    assert run("recon", *shot, "--focal", 100, "--max_side", 49) == 0
+    scene = json.loads((out / "scene" / "scene.json").read_text())
+    assert scene["width"] == 49
+    assert scene["focal"] == pytest.approx(100 * 49 / 97)
+
+
+def test_the_doctor_lists_every_door_with_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("doctor", "--json") == 0
+    doors = {(door["kind"], door["name"]): door for door in json.loads(capsys.readouterr().out)["doors"]}
+    assert {("depth", "file"), ("depth", "draft"), ("rasterizer", "numba"), ("generator", "preview")} <= set(doors)
+    assert all(door["licence"] for door in doors.values())
+    assert run("doctor") == 0
+    assert "preview" in capsys.readouterr().out
+
+
+def test_wrong_input_gives_one_line_and_status_2(
+    clip: Path, depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    behind = tmp_path / "behind.json"
+    turned = np.diag([-1.0, 1.0, -1.0, 1.0])
+    turned[2, 3] = -50.0
+    lens = {"world_from_camera": turned.tolist(), "fx": 90, "fy": 90, "cx": WIDTH / 2, "cy": HEIGHT / 2}
+    behind.write_text(json.dumps({"width": WIDTH, "height": HEIGHT, "fps": [24, 1], "frames": [lens, lens]}))
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, depth=np.ones((FRAMES, 20, 20), np.float32))
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a movie")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "keep.txt").write_text("mine")
+    for name, arguments, words in (
+        ("missing clip", ("--input_video", tmp_path / "no.mp4", "--cam", 30), "no.mp4"),
+        ("text", ("--input_video", text, "--cam", 30), "notes.mp4"),
+        ("depth of another size", ("--input_video", clip, "--depth", wrong, "--cam", 30), "20x20"),
+        ("camera turned away", ("--input_video", clip, "--depth", depth, "--camera", behind), "sees none"),
+        ("missing camera", ("--input_video", clip, "--depth", depth, "--camera", tmp_path / "no.json"), "no.json"),
+        ("focal", ("--input_video", clip, "--depth", depth, "--cam", 30, "--focal", -3), "focal"),
+        ("estimator", ("--input_video", clip, "--cam", 30, "--estimator", "magic"), "magic"),
+    ):
+        out = tmp_path / name.replace(" ", "_")
+        assert run("recon", *arguments, "--output_dir", out) == 2, name
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: "), name
+        assert words in error, (name, error)
+        assert "Traceback" not in error
+    assert run("reshoot", "--input_video", clip, "--cam", 30, "--output_dir", full) == 2
+    assert "already has files" in capsys.readouterr().err
+    assert os.listdir(full) == ["keep.txt"]
+    out = tmp_path / "generator"
+    assert run("reshoot", "--input_video", clip, "--cam", 30, "--output_dir", out, "--generator", "wand") == 2
+    assert "wand" in capsys.readouterr().err
+    assert not out.exists()
