@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operators, panel and pump in Blender, without a backend: what they change, what they say, what they leave alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+
+from shared_protocol.messages import Door, JobInfo, Welcome
+
+from .bench import Bench
+
+DOORS = (
+    Door("depth", "draft", "Draft", "Apache-2.0", True, True, ""),
+    Door("generator", "preview", "Preview", "Apache-2.0", True, True, ""),
+    Door("generator", "wan", "Wan 2.1 + EX-4D", "Apache-2.0", True, False, "needs a GPU with 24 GB"),
+)
+
+
+@pytest.fixture
+def events(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Events put in here are what the background thread says, oldest first."""
+    from blender_addon import runtime
+
+    waiting: list[Any] = []
+    monkeypatch.setattr(runtime, "next_event", lambda: waiting.pop(0) if waiting else None)
+    return waiting
+
+
+class Layout:
+    """Takes down what a panel draws; checks that what it shows exists."""
+
+    def __init__(self, drawn: list[str]) -> None:
+        self.drawn = drawn
+
+    def _part(self, **_: Any) -> Layout:
+        return Layout(self.drawn)
+
+    row = column = box = split = _part
+
+    def label(self, text: str = "", icon: str = "NONE") -> None:
+        assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
+        self.drawn.append(text)
+
+    def prop(self, data: Any, name: str, **_: Any) -> None:
+        assert name in data.bl_rna.properties
+        self.drawn.append(name)
+
+    def operator(self, name: str, text: str = "", icon: str = "NONE") -> Any:
+        module, _, function = name.partition(".")
+        assert getattr(getattr(bpy.ops, module), function).get_rna_type()
+        self.drawn.append(name if not text else f"{name}:{text}")
+        return type("Settings", (), {})()
+
+    def menu(self, name: str, text: str = "") -> None:
+        assert hasattr(bpy.types, name)
+        self.drawn.append(f"{name}:{text}")
+
+    def progress(self, factor: float, text: str) -> None:
+        assert 0.0 <= factor <= 1.0
+        self.drawn.append(f"bar:{text}")
+
+
+def drawn(kind: str = "EX4D_PT_view3d") -> list[str]:
+    lines: list[str] = []
+    cls = getattr(bpy.types, kind)
+    cls.draw(type("Self", (), {"layout": Layout(lines), "kind": cls.__dict__.get("kind", ""), "_choice": cls._choice}
+                  if "_MT_" in kind else {"layout": Layout(lines)})(), bpy.context)  # fmt: skip
+    return lines
+
+
+def connected(events: list[Any]) -> None:
+    from blender_addon.core import events as ev
+
+    events.append(ev.LinkChanged(ev.CONNECTED, "Connected.", welcome=Welcome("ex4d-backend", (1, 0), 1, DOORS)))
+
+
+# ---- the panel
+
+
+@pytest.mark.parametrize("kind", ["EX4D_PT_view3d", "EX4D_PT_sequencer"])
+def test_the_panel_shows_six_steps_in_order(bench: Bench, kind: str) -> None:
+    lines = drawn(kind)
+    steps = [x for x in lines if x[:1].isdigit()]
+    assert [x.split()[0] for x in steps] == ["1", "2", "3", "4", "5", "6"]
+    assert "ex4d.start_backend" in lines
+    assert "ex4d.stop_backend" not in lines
+
+
+def test_the_panel_offers_the_button_that_helps(bench: Bench, events: list[Any]) -> None:
+    from blender_addon.core import events as ev
+
+    connected(events)
+    bench.pump()
+    assert "ex4d.stop_backend" in drawn()
+    assert "ex4d.start_backend" not in drawn()
+    events.append(ev.LinkChanged(ev.RECONNECTING, "The backend does not answer any more.", "Press Start Backend."))
+    bench.pump()
+    assert "ex4d.start_backend" in drawn()
+    assert bench.status.level == "WARNING"
+
+
+def test_menus_name_the_doors_and_why_one_is_shut(bench: Bench, events: list[Any]) -> None:
+    assert any("Connect a backend" in x for x in drawn("EX4D_MT_generators"))
+    connected(events)
+    bench.pump()
+    lines = drawn("EX4D_MT_generators")
+    assert "ex4d.choose_door:Preview" in lines
+    assert "needs a GPU with 24 GB" in lines
+    assert "ex4d.choose_door:Automatic" in drawn("EX4D_MT_estimators")
+    bpy.ops.ex4d.choose_door(kind="generator", name="wan")
+    assert bench.settings.generator == "wan"
+    assert "EX4D_MT_generators:Wan 2.1 + EX-4D" in drawn()
+
+
+def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: list[Any]) -> None:
+    from blender_addon.core import events as ev
+
+    events.append(ev.JobChanged(JobInfo("a" * 32, "render", "running", "Rendering the new view", 3, 4, "b" * 32)))
+    bench.pump()
+    assert bench.status.progress == pytest.approx(0.75)
+    assert "bar:Rendering the new view" in drawn()
+    events.append(ev.JobFailed("a" * 32, "EMPTY_VIEW", "The camera sees nothing.", "Move it."))
+    bench.pump()
+    assert not [x for x in drawn() if x.startswith("bar:")]
+    assert bench.said == "The camera sees nothing. Move it."
+    assert bench.status.level == "ERROR"
+
+
+def test_colours_are_matched_only_when_asked(bench: Bench) -> None:
+    view = bench.scene.view_settings
+    view.view_transform, view.exposure = "AgX", 1.5
+    assert "ex4d.match_source_colours" in drawn()
+    assert (view.view_transform, view.exposure) == ("AgX", 1.5)
+    bpy.ops.ex4d.match_source_colours()
+    assert (view.view_transform, view.look, view.exposure, view.gamma) == ("Standard", "None", 0.0, 1.0)
+    assert "ex4d.match_source_colours" not in drawn()
+
+
+# ---- moves and export work with no backend
+
+
+def test_a_move_is_keyframes_with_no_backend(bench: Bench, landscape: Path) -> None:
+    from blender_addon import reconstruction
+
+    built = reconstruction.build(bench.scene, landscape, name="tiny", artifact="ab" * 16)
+    for move in ("30", "zoom_in"):
+        assert bpy.ops.ex4d.apply_move(move=move) == {"FINISHED"}
+    camera = bpy.data.objects[built.shot_camera]
+    assert camera.animation_data.action is not None
+    assert bench.scene.camera == camera
+    assert bench.said.startswith(f"The move lies on '{built.shot_camera}'")
+
+
+def test_the_selected_take_is_exported_with_no_backend(bench: Bench, tmp_path: Path) -> None:
+    from blender_addon import strips
+
+    with pytest.raises(RuntimeError, match="no take yet"):
+        bpy.ops.ex4d.export_take(directory=str(tmp_path / "out"))
+    for number in (1, 2):
+        take = tmp_path / "takes" / f"clip_v{number:03d}"
+        (take / "frames").mkdir(parents=True)
+        (take / "frames" / "0001.png").write_bytes(bytes([number]))
+        strips.add(bpy.context, bench.scene, take, size=(8, 8), frames=1, job_id=str(number) * 32, after="",
+                   settings={})  # fmt: skip
+    editor = bench.scene.sequence_editor
+    editor.active_strip = editor.strips["clip_v001"]
+    editor.strips["clip_v001"].select = True
+    bench.settings.export_first = "1001"
+    bpy.ops.ex4d.export_take(directory=str(tmp_path / "out"))
+    bench.until(lambda: "Exported" in bench.said)
+    assert (tmp_path / "out" / "frames" / "1001.png").read_bytes() == bytes([1])
+
+
+# ---- the pump
+
+
+def test_the_pump_keeps_to_its_time_and_loses_nothing(bench: Bench, events: list[Any], monkeypatch: Any) -> None:
+    from blender_addon import jobs, pump
+    from blender_addon.core import events as ev
+
+    seen: list[str] = []
+
+    def slow(event: Any) -> None:
+        time.sleep(0.001)
+        seen.append(event.name)
+
+    monkeypatch.setattr(jobs, "file_arrived", slow)
+    events.extend(ev.FileArrived("a" * 32, f"frames/{n:04d}.png", Path("x")) for n in range(50))
+    start = time.perf_counter()
+    handled = pump.pump(budget_s=0.004)
+    assert time.perf_counter() - start < 0.05
+    assert 1 <= handled < 50
+    while pump.pump():
+        pass
+    assert seen == [f"frames/{n:04d}.png" for n in range(50)]
+
+
+def test_nothing_changes_while_blender_renders(bench: Bench, events: list[Any], monkeypatch: Any) -> None:
+    from blender_addon import jobs, pump
+    from blender_addon.core import events as ev
+
+    @dataclass
+    class App:
+        rendering: bool = True
+
+        def is_job_running(self, kind: str) -> bool:
+            return kind == "RENDER" and self.rendering
+
+    app = App()
+    monkeypatch.setattr(pump.bpy, "app", app)
+    seen: list[str] = []
+    monkeypatch.setattr(jobs, "file_arrived", lambda event: seen.append(event.name))
+    events.extend(ev.FileArrived("a" * 32, f"frames/{n:04d}.png", Path("x")) for n in (1, 2))
+    events.append(ev.Problem("DISK", "The disk is full.", ""))
+    bench.pump()
+    assert bench.said == "The disk is full.", "news are shown"
+    assert seen == []
+    app.rendering = False
+    bench.pump()
+    assert seen == ["frames/0001.png", "frames/0002.png"]
+
+
+def test_a_bug_while_an_event_is_handled_is_a_line_and_the_pump_goes_on(bench: Bench, events: list[Any]) -> None:
+    from blender_addon.core import events as ev
+
+    events.append(ev.JobFinished("a" * 32, "generate", "b" * 32, Path("/nowhere")))  # no take.json there
+    connected(events)
+    bench.pump()
+    assert bench.status.link == "CONNECTED"
+    events.append(ev.JobChanged(None))  # type: ignore[arg-type]
+    bench.pump()
+    assert bench.said == "Something went wrong in the extension. The log says more."
+
+
+# ---- places
+
+
+def test_a_file_that_was_never_saved_keeps_its_work_and_says_where(bench: Bench) -> None:
+    from blender_addon import places
+
+    beside = places.project_folder()
+    assert beside == bench.folder / "shot_ex4d"
+    bpy.ops.wm.read_homefile(use_empty=True)
+    folder = places.project_folder()
+    assert folder.is_relative_to(places.user_folder())
+    assert folder == places.project_folder()
+    assert "wm.save_as_mainfile:Save the .blend" in drawn()
+
+
+def test_no_backend_program_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    bpy.context.preferences.addons["blender_addon"].preferences.backend_program = ""
+    with pytest.raises(RuntimeError, match="No backend program is set"):
+        bpy.ops.ex4d.start_backend()
+    assert bench.said.startswith("No backend program is set.")
