@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth from files: what they hold, which frames, which size, and what cannot be used."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ex4d.depth import DEPTH_DOORS, estimate_depth
+from ex4d.depth.convert import BEHIND, FAR, NEAR
+from ex4d.images import write_exr, write_png
+from ex4d.values import Clip
+from shared_protocol.errors import (
+    BAD_INPUT,
+    CANCELLED,
+    NOT_A_CLIP,
+    NOT_FOUND,
+    SIZE_MISMATCH,
+    UNSUPPORTED,
+    Ex4dError,
+)
+
+H, W = 12, 16
+METRES = np.random.default_rng(5).uniform(1.0, 9.0, (6, H, W)).astype(np.float32)
+
+
+def clip_of(frames: int, height: int = H, width: int = W) -> Clip:
+    return Clip(np.zeros((frames, height, width, 3), np.uint8), Fraction(24), "test")
+
+
+def npz(folder: Path, **arrays: np.ndarray) -> Path:
+    np.savez_compressed(folder / "depth.npz", **arrays)
+    return folder / "depth.npz"
+
+
+def exrs(folder: Path, channel: str, values: np.ndarray = METRES) -> list[Path]:
+    paths = [folder / f"z{t:04}.exr" for t in range(len(values))]
+    for path, plane in zip(paths, values, strict=True):
+        write_exr(path, {channel: plane})
+    return paths
+
+
+@pytest.mark.parametrize("channel", ["Z", "R", "Y", "V", "depth", "ViewLayer.Depth.Z", "anything"])
+def test_exr_depth_is_taken_as_it_is(tmp_path: Path, channel: str) -> None:
+    depth = estimate_depth(clip_of(6), files=exrs(tmp_path, channel))
+    np.testing.assert_array_equal(depth.z, METRES)
+    assert (depth.estimator, depth.draft, depth.notes) == ("file", False, ())
+    np.testing.assert_array_equal(estimate_depth(clip_of(6), files=[tmp_path]).z, METRES)  # the folder
+
+
+def test_depth_goes_before_colour_in_one_file(tmp_path: Path) -> None:
+    write_exr(tmp_path / "a.exr", {"R": METRES[0] * 0, "G": METRES[0] * 0, "ViewLayer.Depth.Z": METRES[1]})
+    np.testing.assert_array_equal(estimate_depth(clip_of(1), files=[tmp_path / "a.exr"]).z[0], METRES[1])
+
+
+@pytest.mark.parametrize("arrays", [{"depth": METRES}, {"whatever": METRES}, {"depth": METRES[..., None]}])
+def test_npz_depth_is_taken_as_it_is(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    depth = estimate_depth(clip_of(6), files=[npz(tmp_path, **arrays)])
+    np.testing.assert_array_equal(depth.z, METRES)
+
+
+def test_disparity_in_scene_units_is_one_over_depth(tmp_path: Path) -> None:
+    depth = estimate_depth(clip_of(6), files=[npz(tmp_path, disparity=1 / METRES)])
+    np.testing.assert_allclose(depth.z, METRES, rtol=1e-6)
+    assert "1 / z" in depth.notes[0]
+    told = estimate_depth(clip_of(6), files=exrs(tmp_path, "Z", 1 / METRES), kind="disparity")
+    np.testing.assert_allclose(told.z, METRES, rtol=1e-6)
+
+
+def test_relative_disparity_is_placed_between_near_and_far(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 6 * H * W, dtype=np.float32).reshape(6, H, W)
+    depth = estimate_depth(clip_of(6), files=[npz(tmp_path, disparity=ramp)])
+    assert depth.z.max() == pytest.approx(FAR)
+    assert depth.z.min() == pytest.approx(NEAR, rel=0.02)
+    assert (np.diff(depth.z.ravel()) <= 0).all()  # more disparity is nearer
+    assert "relative disparity" in depth.notes[0]
+
+
+def test_sixteen_bit_pngs_are_disparity_unless_told(tmp_path: Path) -> None:
+    values = (METRES * 1000).astype(np.uint16)
+    values[0, 0, 0] = 0
+    for t in range(6):
+        write_png(tmp_path / f"d{t}.png", values[t])
+    files = [tmp_path / f"d{t}.png" for t in range(6)]
+    near = np.unravel_index(values.argmax(), values.shape)
+    assert estimate_depth(clip_of(6), files=files).z[near] == pytest.approx(NEAR, rel=0.05)
+    millimetres = estimate_depth(clip_of(6), files=files, kind="depth").z
+    np.testing.assert_allclose(millimetres[1:], values[1:] / 1000.0, rtol=1e-6)
+    assert millimetres[0, 0, 0] > 20  # 0 is no measurement: background
+
+
+def test_background_gets_a_finite_distance_behind_everything(tmp_path: Path) -> None:
+    holes = METRES.copy()
+    holes[0, 0, :6] = (np.inf, np.nan, 0, -3, 1e10, 65504 * 1e6)
+    holes[1, :4] = 1e10
+    depth = estimate_depth(clip_of(6), files=[npz(tmp_path, depth=holes)])
+    assert np.isfinite(depth.z).all()
+    there = np.isfinite(holes) & (holes > 0) & (holes < 1e9)
+    far = BEHIND * np.percentile(holes[there], 99)
+    np.testing.assert_allclose(depth.z[~there], far, rtol=1e-5)
+    np.testing.assert_array_equal(depth.z[there], holes[there])
+    assert "background" in depth.notes[0]
+
+
+def test_the_same_frames_as_the_clips_are_used(tmp_path: Path) -> None:
+    path = npz(tmp_path, depth=METRES)
+    np.testing.assert_array_equal(estimate_depth(clip_of(3), files=[path], first=2).z, METRES[2:5])
+    files = exrs(tmp_path / "e", "Z")
+    np.testing.assert_array_equal(estimate_depth(clip_of(3), files=files, first=2).z, METRES[2:5])
+    trimmed = estimate_depth(clip_of(6), files=files, first=10)  # depth that was made for the chosen part
+    np.testing.assert_array_equal(trimmed.z, METRES)
+    assert "as many frames as were chosen" in trimmed.notes[0]
+
+
+def test_too_few_frames_are_refused(tmp_path: Path) -> None:
+    for files in ([npz(tmp_path, depth=METRES)], exrs(tmp_path / "e", "Z")):
+        with pytest.raises(Ex4dError, match=r"has 6 frames; the clip's frames 3 to 6 need 7") as caught:
+            estimate_depth(clip_of(4), files=files, first=3)
+        assert caught.value.code == SIZE_MISMATCH
+
+
+def test_depth_of_another_size_is_resampled_when_its_shape_fits(tmp_path: Path) -> None:
+    depth = estimate_depth(clip_of(6, 2 * H, 2 * W), files=[npz(tmp_path, depth=METRES)])
+    np.testing.assert_array_equal(depth.z, METRES.repeat(2, axis=1).repeat(2, axis=2))
+    assert f"{W}x{H} resampled to {2 * W}x{2 * H}" in depth.notes[0]
+    assert set(np.unique(estimate_depth(clip_of(6, 6, 8), files=[tmp_path / "depth.npz"]).z)) <= set(METRES.ravel())
+
+
+def test_depth_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    with pytest.raises(Ex4dError, match="depth is 16x12, the clip is 16x9") as caught:
+        estimate_depth(clip_of(6, 9, 16), files=[npz(tmp_path, depth=METRES)])
+    assert caught.value.code == SIZE_MISMATCH
+    write_exr(tmp_path / "e1.exr", {"Z": METRES[0]})
+    write_exr(tmp_path / "e2.exr", {"Z": METRES[0, :5]})
+    with pytest.raises(Ex4dError, match=r"e2\.exr is 16x5") as caught:
+        estimate_depth(clip_of(2), files=[tmp_path / "e1.exr", tmp_path / "e2.exr"])
+    assert caught.value.code == SIZE_MISMATCH
+
+
+def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
+    movie = tmp_path / "depth.mp4"
+    movie.write_bytes(b"x")
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(npz(tmp_path, depth=METRES).read_bytes()[:300])
+    write_png(tmp_path / "colour.png", np.random.default_rng(1).integers(0, 255, (H, W, 3), dtype=np.uint8))
+    write_exr(tmp_path / "rgb.exr", {"A": METRES[0], "U": METRES[0]})
+    cases = [
+        ([tmp_path / "gone.npz"], NOT_FOUND, "gone.npz"),
+        ([movie], UNSUPPORTED, "cannot be read from depth.mp4"),
+        ([broken], NOT_A_CLIP, "broken.npz"),
+        ([tmp_path / "colour.png"], BAD_INPUT, "coloured"),
+        ([tmp_path / "rgb.exr"], NOT_A_CLIP, "no depth, only: A, U"),
+        ([npz(tmp_path, a=METRES, b=METRES)], BAD_INPUT, "holds a, b"),
+    ]
+    for files, code, words in cases:
+        with pytest.raises(Ex4dError, match=words) as caught:
+            estimate_depth(clip_of(1), files=files)
+        assert caught.value.code == code
+    for array in (METRES[0, 0], np.array(["a"]), METRES * 0, METRES * np.nan):
+        for kind in ("depth", "disparity"):
+            with pytest.raises(Ex4dError) as caught:
+                estimate_depth(clip_of(6), files=[npz(tmp_path, depth=array)], kind=kind)
+            assert caught.value.code == BAD_INPUT
+
+
+def test_pickles_are_never_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", depth=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(Ex4dError) as caught:
+        estimate_depth(clip_of(1), files=[tmp_path / "a.npz"])
+    assert caught.value.code == NOT_A_CLIP
+
+
+def test_reading_can_be_cancelled(tmp_path: Path) -> None:
+    files = exrs(tmp_path, "Z")
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done == 3:
+            raise Ex4dError(CANCELLED, "Stopped.")
+
+    with pytest.raises(Ex4dError) as caught:
+        estimate_depth(clip_of(6), files=files, progress=progress)
+    assert caught.value.code == CANCELLED
+    assert seen == [(1, 6), (2, 6), (3, 6)]
+
+
+def test_doors_are_chosen_by_name(tmp_path: Path) -> None:
+    assert {name: door.name for name, door in DEPTH_DOORS.items()} == {name: name for name in DEPTH_DOORS}
+    assert all(door.available() == (True, "") for door in DEPTH_DOORS.values())
+    for wrong, words in (({"estimator": "no"}, "no depth estimator called"), ({"kind": "no"}, "not a kind")):
+        with pytest.raises(Ex4dError, match=words):
+            estimate_depth(clip_of(1), **wrong)
+    with pytest.raises(Ex4dError, match="No depth files"):
+        estimate_depth(clip_of(1), estimator="file")
