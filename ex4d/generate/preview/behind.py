@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.values import F32, Bool
 
 from .fill import membrane
@@ -16,7 +17,8 @@ from .fill import membrane
 WIDTHS = (0.06, 0.13, 0.24, 0.5)  # of the longest side: how wide the things are that each layer looks behind
 _STANDS_OUT = 1.07  # ratio of disparities by which something is in front of what surrounds it
 
-_SAME = 1.06  # ratio of disparities up to which the rim counts as part of what is behind
+_SAME = 1.05  # ratio of disparities up to which the rim counts as part of what is behind,
+_SLOPE = 6.0  # and how much it may grow with the distance, in longest sides: a floor comes nearer quickly
 _TUCK = 3  # pixels
 
 
@@ -43,13 +45,15 @@ def without_fringes(colour: F32, z: F32) -> F32:
         [H, W, 3].
     """
     disparity = (1.0 / z).astype(np.float32)
-    width = _margin(disparity) + 1
-    fringe = np.asarray(cv2.dilate(disparity, _disc(width)), np.float32) > disparity * _STANDS_OUT
-    thing = np.asarray(cv2.erode(disparity, _disc(2 * width)), np.float32) * _STANDS_OUT < disparity
-    known = ~fringe & ~thing
-    if not fringe.any() or not known.any():
+    margin = _margin(disparity)
+    beside = np.asarray(cv2.dilate(disparity, np.ones((3, 3), np.uint8)), np.float32) > disparity * EDGE_RATIO
+    if not beside.any():
         return colour
-    return np.where(fringe[..., None], membrane(colour, known), colour).astype(np.float32)
+    edge, distance = _at_nearest(disparity, beside)
+    far_side = disparity <= edge * (_SAME + _SLOPE * distance / max(z.shape))
+    fringe = _grown(beside, margin) & far_side
+    holds = _grown(fringe, margin + 1) & ~fringe & far_side
+    return np.where(fringe[..., None], membrane(colour, holds), colour).astype(np.float32) if holds.any() else colour
 
 
 def peel(colour: F32, z: F32, share: float) -> Peeled:
@@ -71,13 +75,9 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
     removed = _without_islands(_grown(stands_out, margin), side * side)
     if removed.all() or not removed.any():
         return Peeled(colour, z, np.zeros_like(removed))
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~stands_out).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    level = np.zeros(int(nearest.max()) + 1, np.float32)
-    level[nearest[stands_out]] = opened[stands_out]
     rim = _grown(removed, 2 * margin) & ~removed
-    holds = rim & (disparity <= level[nearest] * _SAME)  # of what was found behind the nearest removed pixel
+    found, distance = _at_nearest(opened, stands_out)
+    holds = rim & (disparity <= found * (_SAME + _SLOPE * distance / longest))
     if not holds.any():
         holds = rim
     behind = np.minimum(membrane(disparity, holds, relaxations=30), disparity)
@@ -89,6 +89,16 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
         (1.0 / np.where(around, behind, disparity)).astype(np.float32),
         removed,
     )
+
+
+def _at_nearest(values: F32, region: Bool) -> tuple[F32, F32]:
+    """For each pixel, the value at the pixel of `region` (not empty) that is nearest to it, and the distance to it."""
+    distance, label = cv2.distanceTransformWithLabels(
+        (~region).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    found = np.zeros(int(label.max()) + 1, np.float32)
+    found[label[region]] = values[region]
+    return np.asarray(found[label], np.float32), np.asarray(distance, np.float32)
 
 
 def _without_islands(removed: Bool, smallest: int) -> Bool:

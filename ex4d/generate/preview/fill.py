@@ -38,7 +38,7 @@ def _level(values: F32, known: Bool, relaxations: int, wrap: bool) -> F32:
         return values
     if not known.any():
         return np.zeros_like(values)
-    if min(height, width) <= _SMALLEST:
+    if max(height, width) <= _SMALLEST:
         mean = values[known].mean(axis=0)
         return np.where(known[..., None], values, mean).astype(np.float32)
     half = ((width + 1) // 2, (height + 1) // 2)

@@ -93,7 +93,7 @@ def draw(
         layers: what to draw.
         source: the source camera at this frame of the shot.
         disparity: scale and shift of the disparity at this frame.
-        far: radius of the dome.
+        far: least radius of the dome, before the adjustment.
         world_from_camera: [4, 4] pose of the new camera.
         camera: its lens and size.
 
@@ -108,7 +108,10 @@ def draw(
         z * ((layers.v - source.cy) / source.fy),
         z,
     )
-    dome[:] = layers.dome * far
+    # Around everything, the camera included, wherever the artist has put them.
+    reach = float(np.sqrt(np.einsum("vk,vk->v", own, own).max()))
+    adjusted = float(adjust_depth(np.array([far], np.float32), *disparity)[0])
+    dome[:] = layers.dome * max(adjusted, 1.1 * reach, 2.0 * float(np.linalg.norm(world_from_camera[:3, 3])))
     front = np.empty(len(layers.faces), np.bool_)
     pieces = max(1, min(threads() * 4, len(front) // 1024))
     eye = np.ascontiguousarray(world_from_camera[:3, 3])

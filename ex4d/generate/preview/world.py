@@ -39,14 +39,16 @@ def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
     small_colour, small_z = _shrink(colour, z, _PEELED_SIDE)
     everywhere = np.ones(small_z.shape, np.bool_)
     step = size[0] / small_z.shape[1]
-    peeled = [peel(small_colour, small_z, share) for share in WIDTHS]
-    for k, layer in enumerate(peeled):
-        last = layer is peeled[-1]  # it closes up: what the others leave open would show the dome
-        # A few cells more than invented, so that the sheet tucks in under what is in front.
-        wanted = everywhere if last else cv2.dilate(layer.removed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        ratio = np.inf if last else 1.0 + (EDGE_RATIO - 1.0) * step
-        sheets.append(_sheet(layer.colour, layer.z, size, wanted, ratio, _FURTHER ** (k + 1)))
+    peeled = []
+    for k, share in enumerate(WIDTHS):
+        peeled.append(peel(small_colour, small_z, share))
         progress(2 + k)
+    for k, sheet in enumerate(peeled):
+        last = sheet is peeled[-1]  # it closes up: what the others leave open would show the dome
+        # A few cells more than invented, so that the sheet tucks in under what is in front.
+        wanted = everywhere if last else cv2.dilate(sheet.removed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        ratio = np.inf if last else 1.0 + (EDGE_RATIO - 1.0) * step
+        sheets.append(_sheet(sheet.colour, sheet.z, size, wanted, ratio, _FURTHER ** (k + 1)))
     # The widest peeling may have taken off walls too; what goes on beyond the picture is rather those.
     canvas = extend(*_shrink(peeled[-2].colour, peeled[-2].z, _CANVAS_SIDE), size, NEAREST * scene.pivot)
     beyond = cv2.dilate((~canvas.inside).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
