@@ -64,7 +64,7 @@ class Jobs:
         self._kill_at: float | None = None
         interrupted = journal.interrupt_running()
         if interrupted:
-            _log.info("%d jobs were interrupted and go on", interrupted)
+            _log.info("interrupted jobs that go on: %d", interrupted)
         for info in journal.unfinished():
             self._live[info.job_id] = info
             self._renew_artifact(info)
@@ -174,7 +174,7 @@ class Jobs:
             return
         self._running = artifact
         for job in self._of(artifact):
-            self._set(replace(job, state=m.RUNNING, phase="starting", done=0, total=0))
+            self._set(replace(job, state=m.RUNNING, phase="Starting", done=0, total=0))
         worker.send(run)
 
     # ---- what the worker tells
@@ -233,7 +233,7 @@ class Jobs:
             if deaths >= MAX_DEATHS:
                 self._finish(job.job_id, _death(f"The worker process died {deaths} times while it did this."))
             else:
-                self._set(replace(job, state=m.QUEUED, phase="interrupted", done=0, total=0))
+                self._set(replace(job, state=m.QUEUED, phase="Interrupted, goes on", done=0, total=0))
 
     def _not_started(self) -> None:
         """The worker ended with nothing in hand: it is tried again after a pause, and not for ever."""

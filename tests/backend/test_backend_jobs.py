@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from conftest import Backend, conditioning, reconstruct, shot, wait
 
 from shared_protocol import messages as m
 from shared_protocol.client import Client, new_job_id
-from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, NOT_A_CLIP, NOT_FOUND, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import (
+    BAD_INPUT,
+    BAD_MESSAGE,
+    EMPTY_VIEW,
+    NOT_A_CLIP,
+    NOT_FOUND,
+    SIZE_MISMATCH,
+    Ex4dError,
+)
 from shared_protocol.messages import CANCELLED, DONE, FAILED, QUEUED, RUNNING
 
 
@@ -216,3 +225,28 @@ def test_uploads_resume_and_are_checked(running: Backend, client: Client, tmp_pa
     assert code_of(client.request, m.AssetChunk(forged, 0), b"0123456789ab") == BAD_INPUT
     reply, _ = client.request(m.AssetQuery(forged))
     assert reply == m.AssetState(forged.sha256, 0)
+
+
+def test_a_camera_that_sees_nothing_fails_by_name(client: Client, short_clip: list[Path]) -> None:
+    job = shot(client, reconstruct(client, short_clip))
+    behind = (-1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, -1.0, -500.0, 0, 0, 0, 1.0)
+    cameras = tuple(replace(c, world_from_camera=behind) for c in job.cameras)
+    info, _ = wait(client, client.submit(replace(job, cameras=cameras)))
+    assert info.state == FAILED
+    assert info.error is not None
+    assert info.error.code == EMPTY_VIEW
+
+
+def test_an_unknown_generator_fails_by_name(client: Client, short_clip: list[Path]) -> None:
+    made = conditioning(client, short_clip)
+    info, _ = wait(client, client.submit(m.Generate(made.artifact, generator="nonsense")))
+    assert info.error is not None
+    assert info.error.code == BAD_INPUT
+    assert "nonsense" in info.error.message
+
+
+def test_files_that_cannot_be_uploaded_are_named(client: Client, tmp_path: Path) -> None:
+    assert code_of(client.upload, tmp_path / "missing.mp4") == NOT_FOUND
+    assert code_of(client.upload, tmp_path) == NOT_FOUND
+    (tmp_path / "empty.mp4").touch()
+    assert code_of(client.upload, tmp_path / "empty.mp4") == BAD_INPUT
