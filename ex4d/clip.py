@@ -13,12 +13,13 @@ import numpy as np
 from ex4d.media.decode import Decoded, movie_size, name_of
 from ex4d.media.encode import write_h264
 from ex4d.media.probe import Movie, probe
-from ex4d.media.rate import settle, spoken
+from ex4d.media.rate import Rate, settle, spoken
 from ex4d.media.sequence import expand, is_picture, read_picture
 from ex4d.values import U8, Clip
-from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, Ex4dError
+from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, UNSUPPORTED, Ex4dError
 
 MAX_BYTES = 8 << 30  # of frames that are read at once
+GAPS = 20  # frames of an uneven clip may stand this many times longer than the usual, on average
 RATE_PACKETS = 1000  # frames beyond those asked for that are looked at to settle the rate
 
 
@@ -81,10 +82,12 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
     square = movie_size(movie)
     size = scaled_size(*square, max_side)
     available = max(movie.packets - first, 0)
-    if not rate.variable:
-        _check_memory(min(count or available, available), size, path.name)
+    if rate.variable:
+        available = _resampled_length(movie, rate) - first
+    _check_memory(min(count or available, available), size, path.name)
     decoded = Decoded(movie, rate, first, count)
-    frames = _gather((_resized(f, size) for f in decoded.frames()), min(count or available, available) or 1, path.name)
+    expected = max(min(count or available, available), 1)
+    frames = _gather((_resized(frame, size) for frame in decoded.frames()), expected, path.name)
     if decoded.damaged and (count == 0 or len(frames) < count):
         good = f"Frames {first} to {first + len(frames) - 1} can be read: ask for {len(frames)}." if len(frames) else ""
         raise Ex4dError(NOT_A_CLIP, f"{path.name} is damaged or cut off.", good)
@@ -99,6 +102,19 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
     if fps is not None and fps != rate.fps:
         notes.append(f"played at {spoken(fps)} fps instead of its own {spoken(rate.fps)}")
     return Clip(frames, fps or rate.fps, name_of(path), tuple(notes), size[0] / square[0])
+
+
+def _resampled_length(movie: Movie, rate: Rate) -> int:
+    """About how many frames a clip of uneven times has at an even rate. Refuses times that cannot be meant."""
+    span = float((movie.times[-1] - movie.times[0]) * movie.time_base)
+    frames = int(span * float(rate.fps)) + 2
+    if frames > GAPS * movie.packets + 1000:
+        raise Ex4dError(
+            UNSUPPORTED,
+            f"The frame times of {movie.path.name} jump: {movie.packets} frames are spread over {span:.0f} s.",
+            "Convert it to a constant frame rate.",
+        )
+    return frames
 
 
 def _movie_notes(movie: Movie, square: tuple[int, int], size: tuple[int, int]) -> list[str]:

@@ -21,9 +21,10 @@ HDR = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 WIDE = ("bt2020", "smpte432", "smpte431")  # primaries that differ from sRGB's by more than an eye forgives
 MATRICES = {"bt709": "bt709", "smpte170m": "bt601", "bt470bg": "bt601", "fcc": "fcc", "smpte240m": "smpte240m"}
 MATRICES |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
+# Only lines of ffmpeg's parts ("[h264 @ 0x...] ..."): file names and titles may hold any word.
 _DAMAGE = re.compile(
-    r"partial file|Invalid data found when|Invalid NAL|error while decoding|corrupt|concealing|truncat|missing ref",
-    re.I,
+    r"^\[.*(partial file|Invalid data found when|Invalid NAL|error while decoding|corrupt|concealing|truncat)",
+    re.I | re.M,
 )
 
 
@@ -55,7 +56,7 @@ class Decoded:
                 yield picture
                 running.alive()  # the time that the caller took is not ffmpeg's
             code, log = running.end()
-        self.damaged = bool(_DAMAGE.search(log)) or bool(_DAMAGE.search(self.movie.log)) or (code != 0)
+        self.damaged = code != 0 or any(_DAMAGE.search(text) for text in (log, self.movie.log))
         if running.stuck:
             raise Ex4dError(NOT_A_CLIP, f"ffmpeg got stuck in {self.movie.path.name} after frame {given - 1}.")
         if code != 0 and not given:

@@ -23,6 +23,7 @@ _SAR = re.compile(r"\bSAR (\d+):(\d+)")
 _RATE = re.compile(r", ([\d.]+k?) (fps|tbr)\b")
 _ROTATION = re.compile(r"rotation of (-?[\d.]+) degrees")
 _PACKET = re.compile(r"^0,\s*(\S+),\s*(\S+),\s*(\d+),(?:.*\bF=0x([0-9A-Fa-f]+))?")
+_UNKNOWN = -(2**63)  # how a missing time is printed
 _UNSHOWN = 0x4  # flag of packets that are only decoded for others' sake: an edit list cuts them away
 _BASE = re.compile(r"^#tb 0: (\d+)/(\d+)")
 _FRAME = re.compile(r"\bn: *\d+ pts:.* i:([PTB])")
@@ -148,12 +149,12 @@ def _times(rows: str) -> tuple[Fraction, tuple[int, ...], int, int]:
                 continue
             packets += 1
             for text, values in ((found[2], shown), (found[1], decoded)):
-                if re.fullmatch(r"-?\d+", text):
+                if re.fullmatch(r"-?\d+", text) and int(text) != _UNKNOWN:
                     values.append(int(text))
             durations.append(int(found[3]))
         elif found := _BASE.match(row):
             base = Fraction(int(found[1]), int(found[2]))
-    # Some containers (AVI) only store the order of decoding, at the same even steps.
+    # Some containers (AVI, MPEG) only store when frames are decoded, which is at the same even steps.
     times = shown if len(shown) == packets else decoded if len(decoded) == packets else []
     return base, tuple(sorted(times)), durations[0] if durations else 0, packets
 

@@ -48,7 +48,7 @@ def settle(times: Sequence[int], base: Fraction, printed: Sequence[float], durat
     if not steps.any():
         return _alone(base, printed, duration)
     average = Fraction(len(times) - 1, times[-1] - times[0]) / base
-    odd = (average, average.limit_denominator(1001), average.limit_denominator(100))
+    odd = tuple(fps for fps in (average, *(average.limit_denominator(d) for d in (1001, 100))) if fps > 0)
     fitting = [fps for fps in (*STANDARD, *odd) if _spread(ticks, fps, base) <= 1.0 + 1e-6]
     if fitting:
         return Rate(min(fitting, key=lambda fps: _rank(fps, ticks, base, printed)))

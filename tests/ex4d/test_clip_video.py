@@ -12,7 +12,8 @@ from clip_maker import encode, ffmpeg, numbered, numbers
 
 from ex4d import clip as clip_module
 from ex4d.clip import read_clip, write_video
-from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, NOT_FOUND, Ex4dError
+from ex4d.media.ffmpeg import stream
+from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, NOT_FOUND, UNSUPPORTED, Ex4dError
 
 NTSC = Fraction(60000, 1001)
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-bf", "2", "-g", "5")
@@ -142,6 +143,37 @@ def test_a_variable_rate_is_resampled_and_said(tmp_path: Path) -> None:
     assert seen[:11] == list(range(11))
     assert seen[10:22] == [n for n in range(10, 14) for _ in range(3)]
     assert len(seen) in range(38, 42)  # how long the last one stands is the container's word
+
+
+def test_times_that_jump_are_refused(tmp_path: Path) -> None:
+    times = "setpts='if(lt(N,5),N,N+25*9000)/25/TB'"
+    path = encode(tmp_path / "a.mp4", numbered(10), "25", "-vf", times, *H264)
+    with pytest.raises(Ex4dError, match=r"frame times of a\.mp4 jump") as caught:
+        read_clip([path])
+    assert caught.value.code == UNSUPPORTED
+
+
+def test_containers_without_times_of_showing_are_read(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mpg", numbered(12), "30000/1001", "-c:v", "mpeg2video", "-q:v", "2", "-bf", "2")
+    clip = read_clip([path])
+    assert numbers(clip.frames) == list(range(12))
+    assert clip.fps == Fraction(30000, 1001)
+
+
+def test_a_title_about_damage_is_no_damage(tmp_path: Path) -> None:
+    options = ("-metadata", "title=corrupt truncated partial file", *H264)
+    clip = read_clip([encode(tmp_path / "corrupt.mkv", numbered(3), "25", *options)])
+    assert clip.notes == ()
+
+
+def test_a_stuck_ffmpeg_is_ended(tmp_path: Path) -> None:
+    slow = ["-f", "lavfi", "-i", "color=s=16x16:r=25,realtime=speed=0.001", "-f", "rawvideo", "pipe:1"]
+    with stream(slow, stall_s=0.5) as running:
+        assert running.process.stdout is not None
+        running.process.stdout.read()
+        code, _ = running.end()
+    assert running.stuck
+    assert code != 0
 
 
 def test_ranges_and_matrices_follow_the_tags(tmp_path: Path) -> None:
