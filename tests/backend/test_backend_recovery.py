@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,28 @@ def test_the_worker_ends_with_the_server(backend: Backend) -> None:
     assert backend.end() == (0, "")
     until(lambda: not is_alive(worker))
     assert not backend.connection_file.exists()
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_lose_nothing_and_redo_nothing(backend: Backend, rendered: m.JobInfo) -> None:
+    dice = random.Random(3)  # noqa: S311  repeatable
+    client = backend.start().client()
+    for seed in range(6):
+        info = client.submit(m.Generate(rendered.artifact, seed=seed))
+        folder = backend.state / "artifacts" / info.artifact
+        for _ in range(2):
+            until(lambda f=folder: list(f.glob("frames/*.png")))
+            time.sleep(dice.random() * 0.3)
+            before = {f.name: f for f in client.files(info.artifact).files}
+            kept = stamps(backend, info.artifact, list(before.values()))
+            if dice.random() < 0.5:
+                kill(backend.worker_pid())
+            else:
+                backend.kill()
+                client = backend.start().client()
+            after = {f.name: f for f in client.files(info.artifact).files}
+            assert before.items() <= after.items()
+            assert stamps(backend, info.artifact, list(before.values())) == kept
+        assert wait(client, info)[0].state == DONE
+        assert len(frames_of(client, info.artifact)) == 40
+        assert not list(folder.rglob(".*"))
