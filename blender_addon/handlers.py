@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a .blend is opened, its unfinished jobs are taken up again."""
+"""When a .blend is opened, or a step undone, jobs that are unfinished by what it says are taken up again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ def take_up_jobs(*_: Any) -> None:
     state.link, state.text, state.hint, state.level = link.state, link.message, link.hint, "INFO"
     status.idle()
     runtime.send(ev.ForgetJobs())
-    open_jobs = jobs.unfinished()
-    for command in open_jobs:
-        runtime.send(command)
-    if open_jobs and link.state in (ev.OFF, ev.FAILED):
+    if _follow() and link.state in (ev.OFF, ev.FAILED):
         try:
             if preferences.settings().connection_file.is_file():
                 runtime.connect(start_program=False)
@@ -35,12 +32,34 @@ def take_up_jobs(*_: Any) -> None:
             status.fail(e)
 
 
+@persistent
+def after_undo(*_: Any) -> None:
+    """An undo brings back an older state of strips and job records: what arrived since is put in again."""
+    _follow()
+
+
+def _follow() -> int:
+    commands = jobs.unfinished()
+    for command in commands:
+        runtime.send(command)
+    return len(commands)
+
+
+_HANDLERS = (
+    (bpy.app.handlers.load_post, take_up_jobs),
+    (bpy.app.handlers.undo_post, after_undo),
+    (bpy.app.handlers.redo_post, after_undo),
+)
+
+
 def register() -> None:
     """Listen."""
-    bpy.app.handlers.load_post.append(take_up_jobs)
+    for handlers, function in _HANDLERS:
+        handlers.append(function)
 
 
 def unregister() -> None:
     """Stop listening."""
-    if take_up_jobs in bpy.app.handlers.load_post:
-        bpy.app.handlers.load_post.remove(take_up_jobs)
+    for handlers, function in _HANDLERS:
+        if function in handlers:
+            handlers.remove(function)

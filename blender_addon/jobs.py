@@ -141,6 +141,10 @@ def _rendered(scene: bpy.types.Scene, event: ev.JobFinished) -> None:
         f"The source camera saw {settings.coverage_mean:.0%} of the shot, "
         f"{settings.coverage_min:.0%} of its worst frame."
     )
+
+
+def _start_waiting(event: ev.JobFinished) -> None:
+    """Takes that waited for this render are made now, also where the scene's camera has moved on since."""
     for _, strip in strips.every():
         if strip[strips.STATE] == strips.WAITING and strip[strips.AFTER] == event.job_id:
             strip[strips.STATE], strip[strips.AFTER] = strips.WORKING, ""
@@ -197,6 +201,8 @@ def _send_generate(strip: bpy.types.Strip, conditioning: str) -> None:
 
 def _generated(event: ev.JobFinished) -> None:
     take = sidecar.read_json(event.folder / "take.json")
+    for frame in sorted((event.folder / "frames").glob("*.png")):  # an undo may have taken some off the strip
+        strips.put_frame(event.job_id, int(frame.stem), frame.name)
     if strips.finish(event.job_id, take):
         status.say(f"The take '{event.folder.name}' is finished.")
         _undo_step("EX-4D: Take")
@@ -229,10 +235,20 @@ def finished(event: ev.JobFinished) -> None:
     if event.kind == "generate":
         _generated(event)
         return
-    for scene in _scenes("reconstruct_job", event.job_id):
+    if event.kind == "render":
+        for scene in _scenes("render_job", event.job_id):
+            _rendered(scene, event)
+        _start_waiting(event)
+        return
+    scenes = list(_scenes("reconstruct_job", event.job_id))
+    for scene in scenes:
         _reconstructed(scene, event)
-    for scene in _scenes("render_job", event.job_id):
-        _rendered(scene, event)
+    if not scenes:  # undone, or the scene was deleted
+        status.say(
+            "The reconstruction is finished, and no scene waits for it.",
+            hint=f"Its files are in '{event.folder}'.",
+            level="WARNING",
+        )
 
 
 def failed(event: ev.JobFailed) -> None:
@@ -265,26 +281,29 @@ def _remove_unfinished(folder: Path, sign: str) -> None:
 
 def cancel_all() -> int:
     """Cancel what runs for the open file. Returns how many jobs that were."""
-    jobs = [command.job_id for command in unfinished()]
-    for job_id in jobs:
+    found = {command.job_id for command in unfinished()}
+    for job_id in found:
         runtime.send(ev.CancelJob(job_id))
-    for _, strip in list(strips.every()):  # takes whose own job was not sent yet go with the render they wait for
-        if strip[strips.STATE] == strips.WAITING and strip[strips.AFTER] not in jobs:
-            strips.withdraw(strip[strips.JOB])
-    return len(jobs)
+    return len(found)
 
 
 def unfinished() -> list[ev.StartJob | ev.FollowJob]:
-    """Jobs of the open file that were sent and are not over, as commands that take them up again."""
-    found: list[ev.StartJob | ev.FollowJob] = []
+    """Jobs that are not over by what the open file says, as commands that take them up again."""
+    found: dict[str, ev.StartJob | ev.FollowJob] = {}
     for scene in bpy.data.scenes:
         settings = scene.ex4d
-        if settings.reconstruct_job:
-            found.append(ev.FollowJob(settings.reconstruct_job, places.resolved(settings.reconstruct_folder)))
-        if settings.render_job and not settings.render_artifact:
-            found.append(ev.FollowJob(settings.render_job, places.resolved(settings.render_folder)))
-    working = (strip for _, strip in strips.every() if strip[strips.STATE] == strips.WORKING)
-    return [*found, *map(_generate_command, working)]
+        jobs = [(settings.reconstruct_job, settings.reconstruct_folder)]
+        if not settings.render_artifact:
+            jobs.append((settings.render_job, settings.render_folder))
+        found.update({job: ev.FollowJob(job, places.resolved(folder)) for job, folder in jobs if job})
+    for _, strip in strips.every():
+        if strip[strips.STATE] == strips.WORKING:
+            command = _generate_command(strip)
+            found[command.job_id] = command
+        elif strip[strips.STATE] == strips.WAITING:
+            job, folder = strip[strips.AFTER], strip[strips.SETTINGS]["render_folder"]
+            found.setdefault(job, ev.FollowJob(job, places.resolved(folder)))
+    return list(found.values())
 
 
 def _undo_step(message: str) -> None:

@@ -156,10 +156,8 @@ class _Thread(threading.Thread):
 
     def _cancel(self, job_id: str) -> None:
         job = self._jobs.get(job_id)
-        if job is None:
-            return
         client = self._link.client
-        if client is None or not job.attached:
+        if job is None or client is None or not job.attached:
             # It is over for the artist at once. The job stays here until the backend has heard of it.
             self._emit(ev.JobFailed(job_id, CANCELLED, "Cancelled.", ""))
             return
@@ -181,6 +179,7 @@ class _Thread(threading.Thread):
             if job.job_id in self.cancelled:
                 self._guard(job, lambda j=job: _cancel_quietly(client, j.job_id))
                 self._jobs.pop(job.job_id, None)
+                self._emit(ev.JobFailed(job.job_id, CANCELLED, "Cancelled.", ""))
                 continue
             self._guard(job, lambda j=job: j.attach(client, self._emit, lambda: self._given_up(j)))
 

@@ -192,6 +192,51 @@ def test_takes_never_overwrite_each_other(bench: Bench, clip: Path, tmp_path: Pa
     bench.until(lambda: "exists already" in bench.said)
 
 
+def test_an_undo_in_the_middle_of_a_job_loses_no_frame(bench: Bench, clip: Path) -> None:
+    bench.start()
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    bpy.ops.ex4d.apply_move(move="60")
+    bpy.ops.ed.undo_push(message="move")
+    bpy.ops.ex4d.generate()
+    bpy.ops.ed.undo_push(message="take")
+    bench.scene.camera.location.x += 1.0
+    bpy.ops.ed.undo_push(message="something else")
+    bench.until(lambda: bench.frames_there() >= 2)
+    bpy.ops.ed.undo()
+    assert bench.frames_there() == 0, "undo brought the strip back as it was when it was made"
+    bench.until(lambda: bench.strips()[0]["ex4d_state"] == "done")
+    assert bench.frames_there() == 8
+    bpy.ops.ed.undo()  # of the finished take
+    bpy.ops.ed.undo()  # of the camera
+    if bench.strips():
+        bench.until(lambda: bench.strips()[0]["ex4d_state"] == "done")
+        assert bench.frames_there() == 8
+
+
+def test_two_takes_asked_for_at_once_both_come(bench: Bench, clip: Path) -> None:
+    bench.start()
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    bpy.ops.ex4d.generate()
+    bench.scene.camera.location.x += 0.2  # while the first still waits for its render
+    bpy.ops.ex4d.generate()
+    assert [s["ex4d_state"] for s in bench.strips()] == ["waiting", "waiting"]
+    bench.until(lambda: all(s["ex4d_state"] == "done" for s in bench.strips()))
+    hashes = {s["ex4d_take"]["conditioning"]["camera_sha256"] for s in bench.strips()}
+    assert len(hashes) == 2, "each take is of the camera as it was when it was asked for"
+
+
+def test_cancel_takes_back_what_has_no_frame(bench: Bench, clip: Path) -> None:
+    bench.start()
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    bpy.ops.ex4d.generate()
+    bpy.ops.ex4d.cancel()
+    bench.until(lambda: not bench.strips())
+    assert bench.said == "Cancelled."
+    assert not list(bench.folder.glob("shot_ex4d/takes/*"))
+    bpy.ops.ex4d.cancel()
+    assert bench.said == "Nothing is running."
+
+
 # ---- wrong input: one clear line each
 
 
