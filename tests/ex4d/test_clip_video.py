@@ -365,3 +365,4 @@ def test_a_real_clip_with_an_edit_list(shared_data: Path) -> None:
     clip = read_clip([shared_data / "clips" / "hd_30fps.mp4"], max_side=320)
     assert clip.frames.shape == (145, 180, 320, 3)  # 146 are stored, one of them is cut away
     assert clip.fps == 30
+    assert not any("variable" in note for note in clip.notes)  # the one that is cut away leaves a gap in the times
