@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
@@ -99,12 +100,14 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         logs.set_up(state.log)
         server = Server(state, args.host, args.port, args.connection_file, args.exit_when_idle)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: server.stop())
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last is unknown to Windows
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: server.stop())
 
         def ready() -> None:
             where = server.connection.address.removeprefix("tcp://")
-            print(f"Listening at {where}; connection file {server.connection_file}", flush=True)
+            with contextlib.suppress(OSError):  # whoever started us may not be listening any more
+                print(f"Listening at {where}; connection file {server.connection_file}", flush=True)
 
         server.run(ready)
     finally:

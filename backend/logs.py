@@ -8,6 +8,8 @@ import logging.handlers
 from pathlib import Path
 from typing import Final
 
+from shared_protocol.errors import DISK, Ex4dError
+
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _MAX_BYTES: Final = 2 << 20
 _KEPT: Final = 3
@@ -22,10 +24,15 @@ class _OneLine(logging.Formatter):
 
 
 def set_up(file: Path) -> None:
-    """Sets up logging for the server process."""
-    to_file = logging.handlers.RotatingFileHandler(
-        file, maxBytes=_MAX_BYTES, backupCount=_KEPT, encoding="utf-8"
-    )
+    """Sets up logging for the server process.
+
+    Raises:
+        Ex4dError: DISK.
+    """
+    try:
+        to_file = logging.handlers.RotatingFileHandler(file, "a", _MAX_BYTES, _KEPT, encoding="utf-8")
+    except OSError as exc:
+        raise Ex4dError(DISK, f"The log {file} cannot be written: {exc.strerror}.") from exc
     to_file.setFormatter(logging.Formatter(_FORMAT))
     to_stderr = logging.StreamHandler()
     to_stderr.setFormatter(_OneLine())

@@ -67,22 +67,17 @@ class Shelf:
             raise Ex4dError(BAD_INPUT, f"A {kind_of(job)} job was given the result of a {known[0]} job.")
 
     def scene_behind(self, job: Job) -> str:
-        """The reconstruction that a job builds upon, "" for a reconstruction; all of the chain is complete.
+        """The reconstruction that a job builds upon, "" for a reconstruction; the whole chain is complete.
 
         Raises:
             Ex4dError: NOT_FOUND.
         """
+        self.check_inputs(job, lambda _: False)
         if isinstance(job, m.Reconstruct):
             return ""
         artifact, _ = needed(job)
         known = self._journal.artifact(artifact)
-        if known is None or not self.whole(artifact):
-            raise Ex4dError(
-                NOT_FOUND,
-                "What this job builds upon was not finished.",
-                "Run the earlier step again, then this one.",
-            )
-        return artifact if isinstance(job, m.Render) else self.scene_behind(known[1])
+        return artifact if isinstance(job, m.Render) or known is None else self.scene_behind(known[1])
 
 
 def needed(job: m.Render | m.Generate) -> tuple[str, str]:

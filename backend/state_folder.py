@@ -67,7 +67,9 @@ class StateFolder(Folders):
             if os.name == "posix":
                 self.root.chmod(0o700)
             self._take_lock()
-            shutil.rmtree(self.temp, ignore_errors=True)  # of a server that was killed
+            # What a server that was killed left behind.
+            shutil.rmtree(self.temp, ignore_errors=True)
+            self.connection_file.unlink(missing_ok=True)
             for folder in (self.assets, self.artifacts, self.temp):
                 folder.mkdir(exist_ok=True)
         except OSError as exc:

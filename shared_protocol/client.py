@@ -9,6 +9,7 @@ restarted backend has written anew. Job ids make that safe: a job submitted twic
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -26,6 +27,7 @@ from .link import Link
 CHUNK: Final = 1 << 20  # bytes of an upload or download in one message
 PING_S: Final = 2.0  # silence after which the client asks for a life sign
 LOST_S: Final = 8.0  # silence after that question, until the backend counts as gone
+_HASHED: Final = 8 << 20  # bytes between two reports while a file's hash is taken
 _KNOWN_FILES: Final = 50_000
 
 Push = m.JobInfo | m.FileReady
@@ -189,11 +191,12 @@ class Client:
 
         Args:
             path: a file of this machine.
-            progress: called with (bytes there, bytes of the file); what it raises ends the upload.
+            progress: called with (bytes there, bytes of the file), with 0 while the file's hash is taken; what it
+                raises ends the upload.
         """
         path = Path(path)
         try:
-            asset = _describe(path)
+            asset = _describe(path, progress)
             state = self._asset_state(m.AssetQuery(asset), b"")
             with open(path, "rb") as file:
                 while state.received < asset.size:
@@ -293,14 +296,17 @@ def new_job_id() -> str:
     return secrets.token_hex(16)
 
 
-def _describe(path: Path) -> m.Asset:
+def _describe(path: Path, progress: Progress | None) -> m.Asset:
     """Size and hash of a file."""
     digest = hashlib.sha256()
     size = 0
     with open(path, "rb") as file:
-        while block := file.read(CHUNK):
+        total = os.fstat(file.fileno()).st_size
+        while block := file.read(_HASHED):
             digest.update(block)
             size += len(block)
+            if progress is not None and size < total:
+                progress(0, total)
     if size == 0:
         raise Ex4dError(BAD_INPUT, f"'{path.name}' is empty.")
     printable = "".join(c if c.isprintable() else "_" for c in path.name)

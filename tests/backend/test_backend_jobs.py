@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Backend, conditioning, reconstruct, shot, wait
 
+from backend.journal import Journal
 from shared_protocol import messages as m
 from shared_protocol.client import Client, new_job_id
 from shared_protocol.errors import (
@@ -250,3 +252,29 @@ def test_files_that_cannot_be_uploaded_are_named(client: Client, tmp_path: Path)
     assert code_of(client.upload, tmp_path) == NOT_FOUND
     (tmp_path / "empty.mp4").touch()
     assert code_of(client.upload, tmp_path / "empty.mp4") == BAD_INPUT
+
+
+def test_steps_may_be_queued_before_the_earlier_ones_are_finished(
+    client: Client, short_clip: list[Path]
+) -> None:
+    scene = reconstruct(client, short_clip)
+    render = client.submit(shot(client, scene, step=0.04))
+    take = client.submit(m.Generate(render.artifact))
+    assert wait(client, take)[0].state == DONE
+    assert client.job(render.job_id).state == DONE
+
+
+def test_a_step_whose_earlier_one_was_cancelled_fails_by_name(backend: Backend, rendered: m.JobInfo) -> None:
+    client = backend.start().client()
+    busy = client.submit(m.Generate(rendered.artifact))
+    with closing(Journal(backend.state / "journal.sqlite3", read_only=True)) as journal:
+        known = journal.artifact(rendered.artifact)
+    assert known is not None
+    render = client.submit(replace(known[1], width=80))
+    take = client.submit(m.Generate(render.artifact))
+    client.cancel(render.job_id)
+    failed, _ = wait(client, take)
+    assert failed.state == FAILED
+    assert failed.error is not None
+    assert failed.error.code == NOT_FOUND
+    assert wait(client, busy)[0].state == DONE

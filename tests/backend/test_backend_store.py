@@ -15,7 +15,7 @@ from backend.journal import Journal
 from backend.state_folder import StateFolder
 from backend.store import Artifacts, Assets
 from shared_protocol import messages as m
-from shared_protocol.errors import BAD_INPUT, DISK, LIMIT, UNSUPPORTED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, DISK, UNSUPPORTED, Ex4dError
 
 CLIP = m.Asset("ab" * 32, 10, "a.mp4")
 JOB = m.Reconstruct((CLIP,))
@@ -164,22 +164,3 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("backend.state_folder._file_system", lambda _: "nfs4")
     with pytest.raises(Ex4dError, match="network file system"):
         StateFolder(tmp_path / "s")
-
-
-def test_a_full_queue_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backend.jobs import Jobs
-    from backend.shelf import Shelf
-
-    monkeypatch.setattr("backend.jobs.MAX_QUEUED", 2)
-    journal = Journal(tmp_path / "j.sqlite3")
-    shelf = Shelf(journal, Assets(tmp_path), Artifacts(tmp_path))
-    (tmp_path / CLIP.sha256).write_bytes(DATA)
-    jobs = Jobs(journal, shelf, tmp_path, lambda *_: None, lambda _: None)
-    monkeypatch.setattr(jobs, "work", lambda: None)
-    for number in range(2):
-        jobs.submit(m.Submit(f"{number:032x}", JOB))
-    with pytest.raises(Ex4dError) as caught:
-        jobs.submit(m.Submit("f" * 32, JOB))
-    assert caught.value.code == LIMIT
-    assert jobs.submit(m.Submit("0" * 32, JOB)).job_id == "0" * 32
-    journal.close()
