@@ -151,6 +151,8 @@ def _encode(scene: bpy.types.Scene, pictures: Path, frames: int, path: Path) -> 
 def main() -> None:
     """Renders, encodes, writes."""
     options = _arguments()
+    if bpy.app.version >= (5, 0):
+        sys.exit("The sample is made with Blender 4.5: later ones have another compositor.")
     width, height = (int(n) for n in options.size.split("x"))
     options.out.mkdir(parents=True, exist_ok=True)
     scene = _prepare(width, height, options.fps, options.frames)

@@ -17,8 +17,7 @@ from .fill import membrane
 WIDTHS = (0.06, 0.13, 0.24, 0.5)  # of the longest side: how wide the things are that each layer looks behind
 _STANDS_OUT = 1.07  # ratio of disparities by which something is in front of what surrounds it
 
-_SAME = 1.05  # ratio of disparities up to which the rim counts as part of what is behind,
-_SLOPE = 6.0  # and how much it may grow with the distance, in longest sides: a floor comes nearer quickly
+_SAME = 1.05  # ratio of disparities up to which the rim counts as part of what is behind
 _TUCK = 3  # pixels
 
 
@@ -31,7 +30,7 @@ class Peeled:
     removed: Bool  # [H, W] where it differs from the plate: invented
 
 
-def without_fringes(colour: F32, z: F32) -> F32:
+def without_fringes(colour: F32, z: F32, margin: int) -> F32:
     """Recolours the far side of depth edges from further away.
 
     There the colour of the near thing is mixed in (lens, sampling, or an estimated edge that lies beside the real
@@ -40,29 +39,36 @@ def without_fringes(colour: F32, z: F32) -> F32:
     Args:
         colour: [H, W, 3] 0..255.
         z: [H, W].
+        margin: how far beside an edge the colours of both sides may mix, pixels.
 
     Returns:
         [H, W, 3].
     """
     disparity = (1.0 / z).astype(np.float32)
-    margin = _margin(disparity)
     beside = np.asarray(cv2.dilate(disparity, np.ones((3, 3), np.uint8)), np.float32) > disparity * EDGE_RATIO
     if not beside.any():
         return colour
-    edge, distance = _at_nearest(disparity, beside)
-    far_side = disparity <= edge * (_SAME + _SLOPE * distance / max(z.shape))
+    far_side = disparity <= _at_nearest(disparity, beside) * _SAME
     fringe = _grown(beside, margin) & far_side
     holds = _grown(fringe, margin + 1) & ~fringe & far_side
     return np.where(fringe[..., None], membrane(colour, holds), colour).astype(np.float32) if holds.any() else colour
 
 
-def peel(colour: F32, z: F32, share: float) -> Peeled:
+def solid(z: F32) -> Bool:
+    """Where a depth picture [H, W] is surface, and not a strip a pixel or two wide that hangs between near and far:
+    estimated and filtered depth leaves such strips along edges."""
+    kernel = np.ones((3, 3), np.uint8)
+    jumps = np.asarray(cv2.dilate(z, kernel), np.float32) > np.asarray(cv2.erode(z, kernel), np.float32) * EDGE_RATIO
+    return np.asarray(cv2.dilate((~jumps).astype(np.uint8), kernel), np.uint8) > 0
+
+
+def peel(colour: F32, z: F32, share: float, margin: int) -> Peeled:
     """Removes from a plate whatever stands out of its surroundings and is narrower than `share` of the longest side.
 
     A morphological opening of the disparity finds it: an opening keeps slopes (floors, walls) as they are and takes
     away whatever a square of that width does not fit into. Colour and disparity behind are a membrane over the hole,
-    held at that part of its rim which is no nearer than what the opening found behind: where only a corner of a wider
-    thing is taken off, the rest of that thing has no say in it.
+    held at that part of its rim which is no nearer than what the opening found behind, or than what the widest opening
+    leaves: where only a corner of a wider thing is taken off, the rest of that thing has no say in it.
     """
     height, width = z.shape
     longest = max(height, width)
@@ -70,14 +76,12 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
     disparity = (1.0 / z).astype(np.float32)
     opened = _opened(disparity, side)
     stands_out = disparity > opened * _STANDS_OUT
-    # The rim of a thing has its colour mixed in and, with estimated depth, lies a few pixels beside the edge.
-    margin = _margin(disparity)
     removed = _without_islands(_grown(stands_out, margin), side * side)
     if removed.all() or not removed.any():
         return Peeled(colour, z, np.zeros_like(removed))
     rim = _grown(removed, 2 * margin) & ~removed
-    found, distance = _at_nearest(opened, stands_out)
-    holds = rim & (disparity <= found * (_SAME + _SLOPE * distance / longest))
+    ground = _opened(disparity, max(3, round(WIDTHS[-1] * longest)) | 1)
+    holds = rim & (disparity <= np.maximum(_at_nearest(opened, stands_out), ground) * _SAME)
     if not holds.any():
         holds = rim
     behind = np.minimum(membrane(disparity, holds, relaxations=30), disparity)
@@ -91,14 +95,14 @@ def peel(colour: F32, z: F32, share: float) -> Peeled:
     )
 
 
-def _at_nearest(values: F32, region: Bool) -> tuple[F32, F32]:
-    """For each pixel, the value at the pixel of `region` (not empty) that is nearest to it, and the distance to it."""
-    distance, label = cv2.distanceTransformWithLabels(
+def _at_nearest(values: F32, region: Bool) -> F32:
+    """For each pixel, the value at the pixel of `region` that is nearest to it. The region must not be empty."""
+    _, label = cv2.distanceTransformWithLabels(
         (~region).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     found = np.zeros(int(label.max()) + 1, np.float32)
     found[label[region]] = values[region]
-    return np.asarray(found[label], np.float32), np.asarray(distance, np.float32)
+    return np.asarray(found[label], np.float32)
 
 
 def _without_islands(removed: Bool, smallest: int) -> Bool:
@@ -111,11 +115,6 @@ def _without_islands(removed: Bool, smallest: int) -> Bool:
     small = amid & (stats[:, cv2.CC_STAT_AREA] < smallest)
     small[0] = True  # label 0 is what was removed
     return np.asarray(small[label], np.bool_)
-
-
-def _margin(picture: F32) -> int:
-    """How far beside a depth edge the colours of both sides may mix, in pixels."""
-    return max(2, round(0.007 * float(max(picture.shape))))
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

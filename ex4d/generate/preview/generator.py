@@ -11,7 +11,9 @@ import numpy as np
 from ex4d.values import F32, U8, Bool, Conditioning, Intrinsics
 from shared_protocol.errors import BAD_INPUT, CANCELLED, Ex4dError
 
-_FEATHER = 2.5  # pixels over which what was seen blends into what is painted; further inside nothing is touched
+# The outermost seen pixels have the colours of both sides of an edge mixed in: they give way to what is painted, the
+# next ones blend, and from this many pixels inside on nothing is touched.
+_FEATHER = 2.5
 
 
 class PreviewGenerator:
@@ -91,7 +93,8 @@ def compose(colour: U8, mask: Bool, behind: F32, covered: Bool) -> U8:
 
     if mask.all():
         return colour.copy()
-    share = np.clip(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / _FEATHER, 0.0, 1.0)
+    inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)  # 1 on the outermost pixels
+    share = np.clip((inside - 1.0) / (_FEATHER - 1.0), 0.0, 1.0)
     share = np.where(covered, share, mask).astype(np.float32)[..., None]
     out = colour * share + behind * (np.float32(1.0) - share)
     known = covered | mask

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ex4d.generate.preview.behind import WIDTHS, peel, without_fringes
+from ex4d.generate.preview.behind import WIDTHS, peel, solid, without_fringes
 from ex4d.generate.preview.beyond import NEAREST, dome, extend
 from ex4d.generate.preview.layers import Layers, Sheet, merge
 from ex4d.generate.preview.plate import clean_plate
@@ -32,16 +32,15 @@ def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
     """
     size = (scene.intrinsics.width, scene.intrinsics.height)
     colour, z = clean_plate(scene.clip.frames, scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER])
-    colour = without_fringes(colour, z)
+    colour = without_fringes(colour, z, _margin(z, scene.draft))
     progress(1)
-    everywhere = np.ones(z.shape, np.bool_)
-    sheets = [_sheet(colour, z, size, everywhere, EDGE_RATIO, 1.0)]
+    sheets = [_sheet(colour, z, size, solid(z), EDGE_RATIO, 1.0)]
     small_colour, small_z = _shrink(colour, z, _PEELED_SIDE)
     everywhere = np.ones(small_z.shape, np.bool_)
     step = size[0] / small_z.shape[1]
     peeled = []
     for k, share in enumerate(WIDTHS):
-        peeled.append(peel(small_colour, small_z, share))
+        peeled.append(peel(small_colour, small_z, share, _margin(small_z, scene.draft)))
         progress(2 + k)
     for k, sheet in enumerate(peeled):
         last = sheet is peeled[-1]  # it closes up: what the others leave open would show the dome
@@ -61,6 +60,12 @@ def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
     layers = merge(sheets, around)
     progress(STEPS)
     return layers
+
+
+def _margin(picture: F32, draft: bool) -> int:
+    """How far beside a depth edge the colours of both sides may mix, in pixels. Edges of a draft are only roughly
+    where those of the picture are."""
+    return max(2, round((0.016 if draft else 0.007) * float(max(picture.shape))))
 
 
 def _shrink(colour: F32, z: F32, longest: int) -> tuple[F32, F32]:
