@@ -8,6 +8,8 @@ full size with edges on the picture's edges.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -19,6 +21,7 @@ from ex4d.values import F32, U8, Clip, DepthVideo
 
 SIDE = 256  # longest side of the small frames
 NEAREST, FARTHEST = 1.0, 0.2  # disparity at the near and the far end: z from 1 to 5
+PASSES = 4  # over all frames, for the progress: flow, cues, outlines, full size
 KEEP = 0.93  # of the frames before and after, along the motion
 
 
@@ -36,17 +39,30 @@ class DraftDepth:
 
     def estimate(self, clip: Clip, request: DepthRequest, progress: Progress) -> DepthVideo:
         """See `ex4d.depth.estimate_depth`. The result is deterministic; z lies between 1 and 5."""
-        total = len(clip.frames)
+        step = _Steps(progress, PASSES * len(clip.frames))
         small = [_small(frame) for frame in clip.frames]
-        near = _nearness(clip.frames, small, progress)
+        near = _nearness(clip.frames, small, step)
         low, high = _range(near)
         z = np.empty(clip.frames.shape[:3], np.float32)
         for t, frame in enumerate(clip.frames):
             disparity = FARTHEST + (NEAREST - FARTHEST) * np.clip((near[t] - low) / (high - low), 0, 1)
             z[t] = 1.0 / _full_size(frame, small[t], disparity.astype(np.float32))
-            progress(total + t + 1, 2 * total)
+            step()
         notes = ("draft depth, guessed from height, colour, focus and motion: good for blocking out a move",)
         return DepthVideo(z, self.name, draft=True, notes=notes)
+
+
+class _Steps:
+    """Counts what is done; its every call is a chance to cancel."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._progress(self._done, self._total)
 
 
 def _small(frame: U8) -> U8:
@@ -56,12 +72,12 @@ def _small(frame: U8) -> U8:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _nearness(frames: U8, small: list[U8], progress: Progress) -> list[F32]:
+def _nearness(frames: U8, small: list[U8], step: Callable[[], None]) -> list[F32]:
     """[h, w] for each frame, larger is nearer, steady over time."""
     height, width = small[0].shape[:2]
     longest = max(height, width)
     model = colour_model(small)
-    ahead, back = flows(small)
+    ahead, back = flows(small, step)
     moving: list[F32] = []
     focused: list[F32] = []
     apart: list[F32] = []
@@ -72,10 +88,13 @@ def _nearness(frames: U8, small: list[U8], progress: Progress) -> list[F32]:
         moving.append(np.mean(moves, axis=0).astype(np.float32) if moves else np.zeros_like(apart[t]))
         sharp, edges = sharpness(frames[t], (width, height))
         focused.append(spread_out(sharp, np.minimum(edges, 50.0)))
-        progress(t + 1, 2 * len(small))
+        step()
     focused, in_focus = _focus(focused)
     # A subject may reach the border; what is sharp there while the rest is not, is no way out to the background.
-    closed = [enclosed(p, np.maximum(a, in_focus * f)) for p, a, f in zip(small, apart, focused, strict=True)]
+    closed: list[F32] = []
+    for picture, a, f in zip(small, apart, focused, strict=True):
+        closed.append(enclosed(picture, np.maximum(a, in_focus * f)))
+        step()
     low = position(height, width)
     place = (0.5 - 0.3 * in_focus) * low
     scale = float(np.clip(np.percentile(np.stack(closed)[:, ::2, ::2], 90) / 2, 8, 60))

@@ -4,37 +4,51 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d.values import F32, F64, U8
+
+Flow = NDArray[np.floating[Any]]  # [h, w, 2] pixels: to the right, down
 
 SMALLEST = 24  # sides below this are too small for optical flow
 STEPS = 8  # rounds of reweighting in the fit of the dominant motion
 
 
-def flows(frames: list[U8]) -> tuple[list[F32], list[F32]]:
+def flows(frames: list[U8], step: Callable[[], None]) -> tuple[list[Flow], list[Flow]]:
     """Optical flow (DIS) from each frame to the next, and from each to the one before.
 
     Args:
         frames: T small frames [h, w, 3].
+        step: called once for each frame.
 
     Returns:
-        forward and backward, each T-1 maps [h, w, 2] in pixels; zeros where frames are too small for it.
+        forward and backward, each T-1 maps [h, w, 2] in pixels, float16 (a long clip has many); zeros where frames
+        are too small for it.
     """
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    if not greys or min(greys[0].shape) < SMALLEST:
-        still = [np.zeros((*grey.shape, 2), np.float32) for grey in greys[1:]]
+    step()  # the first frame has nothing before it
+    if min(greys[0].shape) < SMALLEST:
+        for _ in greys[1:]:
+            step()
+        still: list[Flow] = [np.zeros((*grey.shape, 2), np.float16) for grey in greys[1:]]
         return still, still
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    pairs = list(itertools.pairwise(greys))
-    ahead = [np.asarray(dis.calc(a, b, np.zeros((*a.shape, 2), np.float32)), np.float32) for a, b in pairs]
-    back = [np.asarray(dis.calc(b, a, np.zeros((*a.shape, 2), np.float32)), np.float32) for a, b in pairs]
+    ahead: list[Flow] = []
+    back: list[Flow] = []
+    for here, there in itertools.pairwise(greys):
+        empty = np.zeros((*here.shape, 2), np.float32)
+        ahead.append(np.asarray(dis.calc(here, there, empty.copy()), np.float16))
+        back.append(np.asarray(dis.calc(there, here, empty), np.float16))
+        step()
     return ahead, back
 
 
-def unlike_background(flow: F32, background: F32) -> F32:
+def unlike_background(flow: Flow, background: F32) -> F32:
     """How far pixels move unlike the background, in pixels.
 
     The dominant motion is an affine one, fitted by iterated reweighting (Cauchy), starting from what looks like
@@ -65,7 +79,7 @@ def unlike_background(flow: F32, background: F32) -> F32:
     return np.asarray(np.linalg.norm(flow - fitted, axis=2), np.float32)
 
 
-def carried(values: F32, flow: F32) -> F32:
+def carried(values: F32, flow: Flow) -> F32:
     """`values` of another frame brought to this one; `flow` [h, w, 2] leads from this frame to the other."""
     height, width = values.shape
     x = flow[..., 0] + np.arange(width, dtype=np.float32)[None, :]
@@ -73,14 +87,14 @@ def carried(values: F32, flow: F32) -> F32:
     return np.asarray(cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def agreement(frame: U8, other: U8, flow: F32) -> F32:
+def agreement(frame: U8, other: U8, flow: Flow) -> F32:
     """How well a frame fits another one along the flow: [h, w] 0..1, 0 where something came into view."""
     ours, theirs = (picture.astype(np.float32).mean(axis=2) for picture in (frame, other))
     off = cv2.blur(np.abs(ours - carried(theirs, flow)), (5, 5))
     return np.asarray(np.exp(-np.square(off / 12.0)), np.float32)
 
 
-def steadied(maps: list[F32], frames: list[U8], ahead: list[F32], back: list[F32], keep: float) -> list[F32]:
+def steadied(maps: list[F32], frames: list[U8], ahead: list[Flow], back: list[Flow], keep: float) -> list[F32]:
     """Averages maps over time along the motion, forwards and backwards, so that nothing flickers or lags.
 
     Args:

@@ -121,19 +121,27 @@ def test_uniform_clips_work(value: int) -> None:
     check(estimate_depth(clip_of(frames)), frames)
 
 
-def test_it_can_be_cancelled_between_frames() -> None:
+@pytest.mark.parametrize("at", [1, 5, 9, 15, 23])
+def test_it_can_be_cancelled_at_every_step(at: int) -> None:
     seen: list[int] = []
 
     def progress(done: int, total: int) -> None:
-        assert total == 12
+        assert total == 24
         seen.append(done)
-        if done == 8:
+        if done == at:
             raise Ex4dError(CANCELLED, "Stopped.")
 
     with pytest.raises(Ex4dError) as caught:
         estimate_depth(clip_of(disc(6)[0]), progress=progress)
     assert caught.value.code == CANCELLED
-    assert seen == list(range(1, 9))
+    assert seen == list(range(1, at + 1))
+
+
+@pytest.mark.parametrize("frames", [RNG.integers(0, 255, (3, 4, 4, 3), dtype=np.uint8), disc(3)[0], disc(1)[0]])
+def test_progress_ends_at_its_total(frames: U8) -> None:
+    seen: list[tuple[int, int]] = []
+    estimate_depth(clip_of(frames), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 4 * len(frames)) for done in range(1, 4 * len(frames) + 1)]
 
 
 def test_camera_motion_alone_moves_nothing_before_the_background() -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from ex4d.depth import DEPTH_DOORS, estimate_depth
+from ex4d.depth import read as depth_read
 from ex4d.depth.convert import BEHIND, FAR, NEAR
 from ex4d.images import write_exr, write_png
 from ex4d.values import Clip
 from shared_protocol.errors import (
     BAD_INPUT,
     CANCELLED,
+    LIMIT,
     NOT_A_CLIP,
     NOT_FOUND,
     SIZE_MISMATCH,
@@ -164,6 +166,14 @@ def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
             with pytest.raises(Ex4dError) as caught:
                 estimate_depth(clip_of(6), files=[npz(tmp_path, depth=array)], kind=kind)
             assert caught.value.code == BAD_INPUT
+
+
+def test_more_depth_than_fits_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth_read, "MAX_BYTES", METRES.nbytes - 1)
+    for files in ([npz(tmp_path, depth=METRES)], exrs(tmp_path / "e", "Z")):
+        with pytest.raises(Ex4dError, match="the limit is") as caught:
+            estimate_depth(clip_of(6), files=files)
+        assert caught.value.code == LIMIT
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
