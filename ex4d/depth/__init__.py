@@ -53,6 +53,8 @@ def estimate_depth(
         raise Ex4dError(BAD_INPUT, f"'{kind}' is not a kind of depth.", f"Choose one of: {', '.join(KINDS)}.")
     if first < 0 or count < 0:
         raise Ex4dError(BAD_INPUT, f"First frame {first} and {count} frames make no sense together.")
+    if not len(clip.frames):
+        raise Ex4dError(BAD_INPUT, "The clip has no frames.", "Choose at least one.")
     name = ("file" if files else "draft") if estimator == "auto" else estimator
     door = choose(DEPTH_DOORS, name, "depth estimator")
     depth = door.estimate(clip, DepthRequest(tuple(files), kind, first), progress or _silent)

@@ -115,6 +115,11 @@ def test_small_and_short_clips_work(shape: tuple[int, int, int]) -> None:
     check(estimate_depth(clip_of(frames)), frames)
 
 
+def test_no_frames_are_refused() -> None:
+    with pytest.raises(Ex4dError, match="no frames"):
+        estimate_depth(clip_of(np.zeros((0, 8, 8, 3), np.uint8)))
+
+
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_uniform_clips_work(value: int) -> None:
     frames = np.full((3, 40, 50, 3), value, np.uint8)
