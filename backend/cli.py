@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", _status, "Tell whether a backend answers, and what it can do.")
     stop = command("stop", _stop, "Ask the backend to end; running jobs go on at its next start.")
     for sub in (serve, status, stop):
-        sub.add_argument(
-            "--connection-file", type=Path, metavar="FILE", help="where clients find the backend"
-        )
+        sub.add_argument("--connection-file", type=Path, metavar="FILE", help="where clients find the backend")
     jobs = command("jobs", _jobs, "List the newest jobs, also of a backend that does not run.")
     jobs.add_argument("--limit", type=int, default=20, help="how many (%(default)s)")
     return parser

@@ -18,9 +18,7 @@ from .journal import Job
 _MOVIES: Final = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .mts .m2ts .ts .mxf .ogv .wmv .flv .3gp .vob .dv .gif".split()
 )
-_PICTURES: Final = frozenset(
-    ".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split()
-)
+_PICTURES: Final = frozenset(".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split())
 
 
 def kind_of(job: Job) -> str:

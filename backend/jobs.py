@@ -104,9 +104,7 @@ class Jobs:
         if known is not None:
             return known
         if len(self._live) >= MAX_QUEUED:
-            raise Ex4dError(
-                LIMIT, f"{len(self._live):,} jobs wait already.", "Cancel some, or try again later."
-            )
+            raise Ex4dError(LIMIT, f"{len(self._live):,} jobs wait already.", "Cancel some, or try again later.")
         job = message.job
         artifact = artifact_id(job)
         self._shelf.check_inputs(job, lambda a: any(j.artifact == a for j in self._live.values()))

@@ -70,9 +70,7 @@ class Journal:
         self._path = path
         with self._errors():
             mode = "ro" if read_only else "rwc"
-            self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
-            )
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
             try:
                 self._check_version() if read_only else self._open()
             except BaseException:
@@ -196,9 +194,7 @@ class Journal:
     def counts(self, job_id: str) -> Counts:
         """How often the job was interrupted."""
         with self._errors():
-            row = self._db.execute(
-                "SELECT deaths, interruptions FROM jobs WHERE job_id=?", (job_id,)
-            ).fetchone()
+            row = self._db.execute("SELECT deaths, interruptions FROM jobs WHERE job_id=?", (job_id,)).fetchone()
         return Counts(*(row or (0, 0)))
 
     # ---- artifacts
@@ -261,9 +257,7 @@ class Journal:
 
 def _add_artifact(db: sqlite3.Connection, artifact: str, kind: str, job: Job) -> None:
     spec = json.dumps(to_plain(job))
-    db.execute(
-        "INSERT OR IGNORE INTO artifacts(artifact, kind, spec) VALUES(?, ?, ?)", (artifact, kind, spec)
-    )
+    db.execute("INSERT OR IGNORE INTO artifacts(artifact, kind, spec) VALUES(?, ?, ?)", (artifact, kind, spec))
 
 
 def _info(row: tuple[str, str, str, str, int, int, str, str | None, str, str]) -> m.JobInfo:

@@ -68,9 +68,7 @@ class Ended:
 
 
 PipeMessage = Run | Stop | Ready | Progress | Made | Ended
-_TYPES: Final[dict[str, type[PipeMessage]]] = {
-    t.__name__: t for t in (Run, Stop, Ready, Progress, Made, Ended)
-}
+_TYPES: Final[dict[str, type[PipeMessage]]] = {t.__name__: t for t in (Run, Stop, Ready, Progress, Made, Ended)}
 
 
 def send(stream: BinaryIO, message: PipeMessage) -> None:

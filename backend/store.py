@@ -25,9 +25,7 @@ def disk_error(exc: OSError, what: str) -> Ex4dError:
     """The error for a file operation that failed."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return Ex4dError(DISK, f"The backend's disk is full: {what}.", "Free some space and try again.")
-    return Ex4dError(
-        DISK, f"The backend cannot write: {what}: {exc.strerror or exc}.", "Look into the backend's log."
-    )
+    return Ex4dError(DISK, f"The backend cannot write: {what}: {exc.strerror or exc}.", "Look into the backend's log.")
 
 
 def sync_folder(folder: Path) -> None:
@@ -102,9 +100,7 @@ class Assets:
         if here == asset.size or offset != here:
             return here
         if not data or offset + len(data) > asset.size:
-            raise Ex4dError(
-                BAD_INPUT, f"'{asset.name}' came with a chunk of {len(data):,} bytes, which does not fit."
-            )
+            raise Ex4dError(BAD_INPUT, f"'{asset.name}' came with a chunk of {len(data):,} bytes, which does not fit.")
         try:
             with open(self._part(asset), "ab") as file:
                 file.write(data)
@@ -130,9 +126,7 @@ class Assets:
         try:
             if sha256_of(part) != asset.sha256:
                 part.unlink()
-                raise Ex4dError(
-                    BAD_INPUT, f"'{asset.name}' arrived damaged or changed on the way.", "Upload it again."
-                )
+                raise Ex4dError(BAD_INPUT, f"'{asset.name}' arrived damaged or changed on the way.", "Upload it again.")
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, self.path(asset.sha256))
@@ -175,9 +169,7 @@ class Artifacts:
                 f.seek(offset)
                 return f.read(min(length, MAX_CHUNK))
         except OSError as exc:
-            raise Ex4dError(
-                NOT_FOUND, f"{file.name} is gone from the backend's store.", "Run the job again."
-            ) from exc
+            raise Ex4dError(NOT_FOUND, f"{file.name} is gone from the backend's store.", "Run the job again.") from exc
 
     def sweep(self, artifact: str, recorded: frozenset[str]) -> None:
         """Removes what no journal entry names: halves of files, and files whose end was never recorded.

@@ -48,14 +48,10 @@ def doors() -> tuple[m.Door, ...]:
 
 def _door(kind: str, door: Door) -> m.Door:
     works, reason = door.available()
-    return m.Door(
-        kind, door.name, door.label, door.licence, door.commercial_use, works, "" if works else reason
-    )
+    return m.Door(kind, door.name, door.label, door.licence, door.commercial_use, works, "" if works else reason)
 
 
-def perform(
-    run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]
-) -> None:
+def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]) -> None:
     """Makes what is missing of an artifact.
 
     Args:

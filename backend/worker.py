@@ -45,9 +45,7 @@ class _Inbox:
         except (OSError, Ex4dError):
             _log.exception("the pipe to the server is broken")
         finally:
-            os._exit(
-                0
-            )  # the main thread may be deep in a library; nothing half-written can be taken for whole
+            os._exit(0)  # the main thread may be deep in a library; nothing half-written can be taken for whole
 
     def next(self) -> pipe.Run:
         """Waits for work."""

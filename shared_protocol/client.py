@@ -203,9 +203,7 @@ class Client:
                     file.seek(state.received)
                     part = file.read(min(CHUNK, asset.size - state.received))
                     if not part:
-                        raise Ex4dError(
-                            BAD_INPUT, f"'{path.name}' changed while it was uploaded.", "Try again."
-                        )
+                        raise Ex4dError(BAD_INPUT, f"'{path.name}' changed while it was uploaded.", "Try again.")
                     if progress is not None:
                         progress(state.received, asset.size)
                     state = self._asset_state(m.AssetChunk(asset, state.received), part)
@@ -315,6 +313,4 @@ def _describe(path: Path, progress: Progress | None) -> m.Asset:
 
 
 def _unexpected(reply: Message) -> Ex4dError:
-    return Ex4dError(
-        BAD_MESSAGE, f"The backend answered with {type(reply).__name__}, which was not asked for."
-    )
+    return Ex4dError(BAD_MESSAGE, f"The backend answered with {type(reply).__name__}, which was not asked for.")

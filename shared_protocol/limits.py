@@ -151,9 +151,7 @@ def _camera(camera: m.CameraSample) -> None:
     (b, c, d), (e, f, g), (h, i_, k) = rows
     turn = b * (f * k - g * i_) - c * (e * k - g * h) + d * (e * i_ - f * h)
     _need(turn > 0.0, BAD_INPUT, "A camera's matrix mirrors.")
-    _need(
-        tuple(a[12:]) == (0.0, 0.0, 0.0, 1.0), BAD_INPUT, "The last row of a camera's matrix must be 0 0 0 1."
-    )
+    _need(tuple(a[12:]) == (0.0, 0.0, 0.0, 1.0), BAD_INPUT, "The last row of a camera's matrix must be 0 0 0 1.")
     for focal in (camera.fx, camera.fy, camera.source_focal):
         _need(0.0 < focal <= 1e9, BAD_INPUT, "A focal length in pixels must be above 0.")
     for centre in (camera.cx, camera.cy, camera.source_cx, camera.source_cy):

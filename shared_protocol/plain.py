@@ -160,9 +160,7 @@ def _scalar(hint: Any, value: object, where: str) -> Any:
         raise _bad(where, "an integer out of bounds")
     if isinstance(value, str):
         if len(value) > limits.MAX_STRING:
-            raise Ex4dError(
-                LIMIT, f"{where}: {len(value):,} characters are over the limit of {limits.MAX_STRING:,}."
-            )
+            raise Ex4dError(LIMIT, f"{where}: {len(value):,} characters are over the limit of {limits.MAX_STRING:,}.")
         if "\0" in value:
             raise _bad(where, "holds a NUL character")
     return value

@@ -31,15 +31,11 @@ def test_a_taken_port_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.5", "::", "nonsense.example"])
-def test_other_machines_may_not_connect(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
-) -> None:
+def test_other_machines_may_not_connect(tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str) -> None:
     assert host in failure(capsys, "serve", "--state", str(tmp_path), "--host", host)
 
 
-def test_a_second_server_on_the_same_folder_is_refused(
-    running: Backend, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_server_on_the_same_folder_is_refused(running: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Another backend already uses" in failure(capsys, "serve", "--state", str(running.state))
 
 
@@ -82,9 +78,7 @@ def test_stop_ends_the_backend(backend: Backend) -> None:
     assert not backend.connection_file.exists()
 
 
-def test_an_idle_backend_ends_by_itself_and_a_busy_one_does_not(
-    backend: Backend, rendered: m.JobInfo
-) -> None:
+def test_an_idle_backend_ends_by_itself_and_a_busy_one_does_not(backend: Backend, rendered: m.JobInfo) -> None:
     client = backend.start("--exit-when-idle", "1").client()
     assert backend.process is not None
     job = client.submit(m.Generate(rendered.artifact))

@@ -33,9 +33,7 @@ def code_of(call: object, *args: object) -> str:
     return caught.value.code
 
 
-def test_the_three_steps_make_their_files_and_tell_each_of_them(
-    client: Client, short_clip: list[Path]
-) -> None:
+def test_the_three_steps_make_their_files_and_tell_each_of_them(client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     render, files = wait(client, client.submit(shot(client, scene)))
     assert render.state == DONE
@@ -55,9 +53,7 @@ def test_the_three_steps_make_their_files_and_tell_each_of_them(
     assert all(0.0 < share <= 1.0 for share in coverage)
 
 
-def test_the_clip_keeps_the_artists_name_and_inputs_are_recorded(
-    client: Client, short_clip: list[Path]
-) -> None:
+def test_the_clip_keeps_the_artists_name_and_inputs_are_recorded(client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     assert json.loads(client.fetch(scene.artifact, "scene.json"))["name"] == "shot"
     take, _ = wait(client, client.submit(m.Generate(conditioning(client, short_clip).artifact)))
@@ -65,9 +61,7 @@ def test_the_clip_keeps_the_artists_name_and_inputs_are_recorded(
     assert [i["name"] for i in inputs] == [p.name for p in short_clip]
 
 
-def test_a_request_sent_a_hundred_times_is_one_job(
-    running: Backend, client: Client, short_clip: list[Path]
-) -> None:
+def test_a_request_sent_a_hundred_times_is_one_job(running: Backend, client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     job, job_id = shot(client, scene, step=0.02), new_job_id()
     answers = [client.submit(job, job_id) for _ in range(100)]
@@ -76,9 +70,7 @@ def test_a_request_sent_a_hundred_times_is_one_job(
     assert running.log().count(f"job {job_id}: render") == 1
 
 
-def test_two_jobs_for_the_same_files_are_one_run(
-    running: Backend, client: Client, short_clip: list[Path]
-) -> None:
+def test_two_jobs_for_the_same_files_are_one_run(running: Backend, client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     job = shot(client, scene, step=0.03)
     first, second = client.submit(job), client.submit(job)
@@ -98,9 +90,7 @@ def test_a_finished_job_can_be_followed_again(client: Client, short_clip: list[P
     assert {f.file for f in files} == set(client.files(scene.artifact).files)
 
 
-def test_files_that_someone_deleted_are_made_again(
-    running: Backend, client: Client, short_clip: list[Path]
-) -> None:
+def test_files_that_someone_deleted_are_made_again(running: Backend, client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     folder = running.state / "artifacts" / scene.artifact
     kept = (folder / "source" / "0001.png").stat()
@@ -113,9 +103,7 @@ def test_files_that_someone_deleted_are_made_again(
         client.fetch(again.artifact, file.name)
 
 
-def test_a_cancelled_job_stops_between_frames_and_can_be_asked_for_again(
-    backend: Backend, rendered: m.JobInfo
-) -> None:
+def test_a_cancelled_job_stops_between_frames_and_can_be_asked_for_again(backend: Backend, rendered: m.JobInfo) -> None:
     client = backend.start().client()
     info = client.submit(m.Generate(rendered.artifact))
     client.watch(info.job_id)
@@ -190,9 +178,7 @@ def test_paths_stay_inside_the_artifact(client: Client, short_clip: list[Path], 
     assert code_of(client.fetch, "../" + scene.artifact, "scene.json") == BAD_MESSAGE
 
 
-def test_files_that_no_journal_lists_are_not_served(
-    running: Backend, client: Client, short_clip: list[Path]
-) -> None:
+def test_files_that_no_journal_lists_are_not_served(running: Backend, client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     folder = running.state / "artifacts" / scene.artifact
     (folder / "stray.png").write_bytes(b"x")
@@ -254,9 +240,7 @@ def test_files_that_cannot_be_uploaded_are_named(client: Client, tmp_path: Path)
     assert code_of(client.upload, tmp_path / "empty.mp4") == BAD_INPUT
 
 
-def test_steps_may_be_queued_before_the_earlier_ones_are_finished(
-    client: Client, short_clip: list[Path]
-) -> None:
+def test_steps_may_be_queued_before_the_earlier_ones_are_finished(client: Client, short_clip: list[Path]) -> None:
     scene = reconstruct(client, short_clip)
     render = client.submit(shot(client, scene, step=0.04))
     take = client.submit(m.Generate(render.artifact))

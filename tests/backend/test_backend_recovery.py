@@ -40,9 +40,7 @@ def stamps(backend: Backend, artifact: str, files: list[m.FileInfo]) -> dict[str
 
 def frames_of(client: Client, artifact: str) -> dict[str, bytes]:
     return {
-        f.name: client.fetch(artifact, f.name)
-        for f in client.files(artifact).files
-        if f.name.startswith("frames/")
+        f.name: client.fetch(artifact, f.name) for f in client.files(artifact).files if f.name.startswith("frames/")
     }
 
 

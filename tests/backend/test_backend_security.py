@@ -98,12 +98,8 @@ def test_nothing_on_that_port_is_unreachable_at_once(running: Backend, tmp_path:
     assert seconds < 1.0
 
 
-@pytest.mark.parametrize(
-    "greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9, None]
-)
-def test_another_program_on_that_port_is_named(
-    running: Backend, tmp_path: Path, greeting: bytes | None
-) -> None:
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9, None])
+def test_another_program_on_that_port_is_named(running: Backend, tmp_path: Path, greeting: bytes | None) -> None:
     import threading
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -157,9 +153,7 @@ def test_a_backend_of_another_major_version_is_named_by_the_client(
     assert "Update the backend" in caught.value.hint
 
 
-def test_thousands_of_broken_messages_later_the_server_still_serves(
-    running: Backend, raw: zmq.Socket[bytes]
-) -> None:
+def test_thousands_of_broken_messages_later_the_server_still_serves(running: Backend, raw: zmq.Socket[bytes]) -> None:
     dice = random.Random(11)  # noqa: S311  repeatable
     job = m.Submit("cd" * 16, m.Generate("ab" * 32, options=(("a", 1),)))
     seeds = [encode(s, 1) for s in (m.Ping(), job, m.Fetch("ab" * 32, "x.png", 0, 9), m.ListFiles("ab" * 32))]
@@ -192,9 +186,7 @@ def resident(pid: int) -> int:
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_an_oversized_message_ends_that_connection_and_no_other(
-    running: Backend, raw: zmq.Socket[bytes]
-) -> None:
+def test_an_oversized_message_ends_that_connection_and_no_other(running: Backend, raw: zmq.Socket[bytes]) -> None:
     other = running.client()
     raw.send_multipart([bytes(MAX_HEADER + 100_000)])
     assert not raw.poll(500)
@@ -232,9 +224,7 @@ def test_no_key_is_ever_logged(running: Backend) -> None:
 
 def test_the_server_process_loads_no_engine(running: Backend) -> None:
     code = "import sys, backend.cli, backend.server; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "numba", "cv2", "numpy", "OpenEXR"} & set(loaded)
     assert running.process is not None
     assert "numba" not in Path(f"/proc/{running.process.pid}/maps").read_text("utf-8", "replace")

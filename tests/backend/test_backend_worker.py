@@ -166,9 +166,7 @@ def test_prints_and_child_processes_cannot_disturb_the_pipe() -> None:
     )
     given = io.BytesIO()
     pipe.send(given, pipe.Stop("ab" * 32))
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=given.getvalue(), capture_output=True, timeout=20
-    )
+    done = subprocess.run([sys.executable, "-c", code], input=given.getvalue(), capture_output=True, timeout=20)
     assert done.returncode == 0, done.stderr
     answer = io.BytesIO(done.stdout)
     assert pipe.receive(answer) == pipe.Ready(())

@@ -128,9 +128,7 @@ def test_an_unknown_type_is_refused_with_the_request_id() -> None:
         [b"\x91" * 100_000],
         [b"\xdb\xff\xff\xff\xff"],
         [msgpack.packb({1: 2})],
-        [
-            b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94."
-        ],  # a pickle
+        [b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94."],  # a pickle
     ],
 )
 def test_what_is_not_a_message_gives_bad_message(parts: list[bytes]) -> None:

@@ -80,9 +80,7 @@ def test_the_secret_does_not_show_in_a_log_line() -> None:
     assert GOOD.client_secret not in repr(GOOD)
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() == 0, reason="needs a user who may not write everywhere"
-)
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user who may not write everywhere")
 def test_a_folder_that_cannot_be_written_gives_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(Ex4dError) as caught:
