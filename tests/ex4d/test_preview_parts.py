@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ex4d.generate.preview.behind import peel, without_fringes
+from ex4d.generate.preview.behind import peel, solid, without_fringes
 from ex4d.generate.preview.beyond import dome, extend
 from ex4d.generate.preview.fill import membrane
 from ex4d.generate.preview.plate import clean_plate
@@ -104,6 +104,17 @@ def test_what_is_wider_than_asked_for_stays() -> None:
     z[10:40, 20:60] = 3.0
     found = peel(np.zeros((HEIGHT, WIDTH, 3), np.float32), z, 0.1, 2)
     assert (found.z[14:36, 24:56] == 3.0).all()
+
+
+def test_strips_that_hang_between_near_and_far_are_no_surface() -> None:
+    z = np.full((20, 40), 8.0, np.float32)
+    z[:, :18] = 3.0
+    assert solid(z).all()
+    z[:, 18:20] = 5.0
+    surface = solid(z)
+    assert not surface[:, 18:20].any()
+    assert surface[:, :17].all()
+    assert surface[:, 21:].all()
 
 
 def test_the_far_side_of_an_edge_loses_the_colour_of_the_near_one() -> None:

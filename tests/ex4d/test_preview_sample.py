@@ -71,7 +71,6 @@ def test_painted_areas_are_as_steady_as_the_source_at_half_size(sample: tuple[Cl
     assert 0.0 < ratio(scene, move) <= STEADY
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("move", ["60", "180"])
 def test_painted_areas_are_as_steady_as_the_source(sample: tuple[Clip, DepthVideo], move: str) -> None:
     assert 0.0 < ratio(build_scene(*sample), move) <= STEADY
