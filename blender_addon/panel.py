@@ -7,7 +7,7 @@ from . import places, reconstruction, runtime, status
 from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
-_WIDTH = 44  # characters in a line of the sidebar, about
+_CHARACTER, _MARGIN = 6.6, 70.0  # pixels at a scale of 1: of a letter on average, of what stands beside the text
 
 
 class _DoorMenu:
@@ -55,7 +55,7 @@ class _Panel:
         layout.use_property_decorate = False
         settings = context.scene.ex4d
         state = status.get()
-        _status(layout, state)
+        _status(layout, state, _columns(context))
         ready = state.link in (ev.CONNECTED, ev.RECONNECTING)
         _clip(layout, settings, ready)
         reconstructed = context.scene.camera is not None and any(
@@ -65,13 +65,16 @@ class _Panel:
         _take(layout, context, settings, reconstructed, ready)
 
 
-def _status(layout, state):
+def _status(layout, state, columns):
     box = layout.box()
-    column = box.column(align=True)
-    for i, line in enumerate(_lines(state.text or "Not connected.")):
+    row = box.row()
+    column = row.column(align=True)
+    for i, line in enumerate(_lines(state.text or "Not connected.", columns)):
         column.label(text=line, icon=_ICONS[state.level] if i == 0 else "BLANK1")
-    for line in _lines(state.hint):
+    for line in _lines(state.hint, columns):
         column.label(text=line, icon="BLANK1")
+    if state.link == ev.CONNECTED:
+        row.operator("ex4d.stop_backend", text="", icon="QUIT")
     if state.job_id:
         row = box.row(align=True)
         row.progress(factor=state.progress, text=state.phase)
@@ -80,8 +83,6 @@ def _status(layout, state):
         row = box.row(align=True)
         row.operator("ex4d.start_backend", icon="PLAY")
         row.operator("ex4d.connect", text="", icon="LINKED")
-    elif state.link == ev.CONNECTED:
-        box.operator("ex4d.stop_backend", icon="QUIT")
     if not places.is_saved():
         box.operator("wm.save_as_mainfile", text="Save the .blend", icon="FILE_TICK")
 
@@ -95,9 +96,8 @@ def _clip(layout, settings, ready):
         column.prop(settings, "depth_kind")
     else:
         _door(column, "Estimator", settings.estimator, "EX4D_MT_estimators", "depth")
-    row = column.row(align=True)
-    row.prop(settings, "first_frame")
-    row.prop(settings, "frame_count", text="")
+    column.prop(settings, "first_frame")
+    column.prop(settings, "frame_count")
     column.prop(settings, "focal")
     column.prop(settings, "max_side")
     column.label(text="2  Reconstruction", icon="MESH_GRID")
@@ -153,11 +153,19 @@ def _door(column, text, name, menu, kind):
     row.menu(menu, text=label)
 
 
-def _lines(text):
-    """The text in lines that fit the sidebar."""
+def _columns(context):
+    """How many letters fit into a line of the sidebar, about."""
+    if context.region is None:
+        return 40
+    scale = context.preferences.system.ui_scale
+    return max(16, int((context.region.width / scale - _MARGIN) / _CHARACTER))
+
+
+def _lines(text, columns):
+    """The text in lines of at most so many letters."""
     lines, line = [], ""
     for word in text.split():
-        if line and len(line) + len(word) >= _WIDTH:
+        if line and len(line) + len(word) >= columns:
             lines.append(line)
             line = ""
         line = f"{line} {word}".strip()

@@ -76,7 +76,9 @@ def _dispatch(event: ev.Event) -> None:
         case ev.Uploading():
             status.progress(event.job_id, f"Sending {event.name}", event.done, event.total)
         case ev.JobChanged():
-            status.progress(event.info.job_id, event.info.phase or event.info.state, event.info.done, event.info.total)
+            info = event.info
+            count = f"{info.done}/{info.total}  " if info.total else ""
+            status.progress(info.job_id, f"{count}{info.phase or info.state}", info.done, info.total)
         case ev.FileArrived():
             jobs.file_arrived(event)
         case ev.JobFinished():

@@ -52,6 +52,7 @@ class Layout:
         self.drawn.append(name)
 
     def operator(self, name: str, text: str = "", icon: str = "NONE") -> Any:
+        assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         module, _, function = name.partition(".")
         assert getattr(getattr(bpy.ops, module), function).get_rna_type()
         self.drawn.append(name if not text else f"{name}:{text}")
@@ -124,7 +125,7 @@ def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: lis
     events.append(ev.JobChanged(JobInfo("a" * 32, "render", "running", "Rendering the new view", 3, 4, "b" * 32)))
     bench.pump()
     assert bench.status.progress == pytest.approx(0.75)
-    assert "bar:Rendering the new view" in drawn()
+    assert "bar:3/4  Rendering the new view" in drawn()
     events.append(ev.JobFailed("a" * 32, "EMPTY_VIEW", "The camera sees nothing.", "Move it."))
     bench.pump()
     assert not [x for x in drawn() if x.startswith("bar:")]
