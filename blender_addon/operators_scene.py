@@ -3,7 +3,7 @@
 
 import bpy
 
-from . import camera_moves, jobs, reconstruction, runtime, status
+from . import camera_moves, compat, jobs, reconstruction, runtime, status
 from .operator_base import Step
 
 
@@ -48,10 +48,11 @@ class EX4D_OT_match_source_colours(Step, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context):
-        view = context.scene.view_settings
-        context.scene.display_settings.display_device = "sRGB"
-        view.view_transform, view.look = "Standard", "None"
-        view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
+        for scene in {context.scene, compat.sequencer_scene(context)}:
+            view = scene.view_settings
+            scene.display_settings.display_device = "sRGB"
+            view.view_transform, view.look = "Standard", "None"
+            view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
         status.say("Colours now match the clip's.")
 
 

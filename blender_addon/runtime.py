@@ -6,7 +6,7 @@ from __future__ import annotations
 from shared_protocol.errors import UNREACHABLE, Ex4dError
 from shared_protocol.messages import Door
 
-from . import preferences
+from . import places, preferences
 from .core import events as ev
 from .core.session import Session
 
@@ -46,7 +46,7 @@ def connect(*, start_program: bool) -> None:
     """
     settings = preferences.settings()
     if start_program:
-        log = settings.state.parent / "backend.log"
+        log = places.user_folder() / "backend.log"
         send(ev.Launch(settings.command(), settings.connection_file, log))
     else:
         send(ev.Connect(settings.connection_file))

@@ -30,9 +30,7 @@ class Link:
         connect: makes a client from a connection file; raises Ex4dError.
     """
 
-    def __init__(
-        self, emit: Callable[[ev.Event], None], connect: Callable[[Path, float], Client] = Client.connect
-    ) -> None:
+    def __init__(self, emit: Callable[[ev.Event], None], connect: Callable[[Path, float], Client]) -> None:
         self.client: Client | None = None
         self._emit = emit
         self._connect = connect

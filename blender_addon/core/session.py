@@ -30,6 +30,11 @@ _AFTER_A_BUG_S = 0.5
 _FILES_PER_ROUND = 4  # between two looks at commands and news
 
 
+def connect_client(connection_file: Path, timeout_s: float) -> Client:
+    """A client that the backend's log knows by name."""
+    return Client.connect(connection_file, timeout_s, name="EX-4D for Blender")
+
+
 class Session:
     """What the main thread holds: send commands, take events.
 
@@ -37,7 +42,7 @@ class Session:
         connect: makes a client from a connection file and a timeout in seconds.
     """
 
-    def __init__(self, connect: Callable[[Path, float], Client] = Client.connect) -> None:
+    def __init__(self, connect: Callable[[Path, float], Client] = connect_client) -> None:
         self._commands: queue.SimpleQueue[ev.Command] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[ev.Event] = queue.SimpleQueue()
         self._thread = _Thread(self._commands, self._events, connect)
