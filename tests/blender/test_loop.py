@@ -14,7 +14,9 @@ import bpy
 import numpy as np
 import pytest
 
-from .bench import Bench, backend_pid
+from .bench import Bench, backend_pid, write_clip
+
+LONG = 60  # frames of a job that is still at work when the backend is killed
 
 
 def generate_slowly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -121,9 +123,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_a_killed_backend_is_started_again_and_the_take_goes_on_where_it_was(
     bench: Bench, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from .bench import write_clip
-
-    clip = write_clip(tmp_path_factory.mktemp("long"), 160, 120, 40)
+    clip = write_clip(tmp_path_factory.mktemp("long"), 240, 180, LONG)
     pid = bench.start()
     bench.reconstruct(clip, clip.with_name("depth.npz"))
     bpy.ops.ex4d.apply_move(move="60")
@@ -133,7 +133,7 @@ def test_a_killed_backend_is_started_again_and_the_take_goes_on_where_it_was(
     os.kill(pid, signal.SIGKILL)
     bench.until(lambda: bench.status.link == "RECONNECTING")
     there = bench.frames_there()
-    assert there < 40, "the job was over before the backend was killed"
+    assert there < LONG, "the job was over before the backend was killed"
     (strip,) = bench.strips()
     assert strip["ex4d_state"] == "working"
     time.sleep(1.0)  # the worker sees that its server is gone
@@ -144,11 +144,11 @@ def test_a_killed_backend_is_started_again_and_the_take_goes_on_where_it_was(
     bench.until(lambda: bench.strips()[0]["ex4d_state"] != "working", 120.0)
 
     assert bench.strips()[0]["ex4d_state"] == "done", bench.said
-    assert bench.frames_there() == 40
+    assert bench.frames_there() == LONG
     after = stamps(bench.state)
-    assert len(after) == 40
+    assert len(after) == LONG
     assert {name: after[name] for name in done} == done, "finished frames were made again"
-    assert len(list((tmp_path / "shot_ex4d" / "takes").glob("*/frames/*.png"))) == 40
+    assert len(list((tmp_path / "shot_ex4d" / "takes").glob("*/frames/*.png"))) == LONG
 
 
 def stamps(state: Path) -> dict[str, tuple[int, int]]:
