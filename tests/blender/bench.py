@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +99,48 @@ class Bench:
         """How many frames the only strip shows."""
         (strip,) = self.strips()
         return sum(1 for element in strip.elements if not element.filename.endswith("slate.png"))
+
+
+class Relay:
+    """Passes one port's traffic on to another and keeps count: what really crosses the socket."""
+
+    def __init__(self, target: int) -> None:
+        self.sent = self.received = 0  # bytes to and from the target
+        self.heard = bytearray()  # the first of what was sent
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._open: list[socket.socket] = [self._server]
+
+    def __enter__(self) -> Relay:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._open:
+            with contextlib.suppress(OSError):  # already shut by the other side
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed: the test is over
+            while True:
+                here, _ = self._server.accept()
+                there = socket.create_connection(("127.0.0.1", self._target))
+                self._open += [here, there]
+                threading.Thread(target=self._pass, args=(here, there, True), daemon=True).start()
+                threading.Thread(target=self._pass, args=(there, here, False), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, outward: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if outward:
+                    self.sent += len(data)
+                    self.heard += data[: max(0, (1 << 20) - len(self.heard))]
+                else:
+                    self.received += len(data)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 def backend_pid(connection_file: Path) -> int:
