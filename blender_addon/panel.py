@@ -3,7 +3,9 @@
 
 import bpy
 
-from . import places, reconstruction, runtime, status
+from shared_protocol.errors import Ex4dError
+
+from . import mesh_nodes, places, reconstruction, runtime, status
 from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
@@ -61,6 +63,8 @@ class _Panel:
         reconstructed = context.scene.camera is not None and any(
             reconstruction.ARTIFACT in c for c in context.scene.collection.children_recursive
         )
+        if reconstructed:
+            _mesh(layout, context)
         _camera(layout, settings, reconstructed)
         _take(layout, context, settings, reconstructed, ready)
 
@@ -106,6 +110,29 @@ def _clip(layout, settings, ready):
     row.operator("ex4d.reconstruct", icon="MESH_GRID")
     if settings.draft_depth:
         column.label(text="Draft depth: for blocking out a move", icon="ERROR")
+
+
+def _mesh(layout, context):
+    """What can be dragged on the mesh, and how it is shown."""
+    try:
+        mesh = bpy.data.objects[reconstruction.of_scene(context.scene).mesh]
+    except Ex4dError as error:  # a part of the reconstruction was deleted
+        layout.label(text=error.message, icon="ERROR")
+        return
+    modifier = mesh_nodes.find_modifier(mesh)
+    if modifier is None:
+        layout.label(text=f"'{mesh.name}' has lost its mesh modifier", icon="ERROR")
+        return
+    column = layout.column()
+    for name in ("Focal", "Disparity Scale", "Disparity Shift", "Unseen"):
+        mesh_nodes.draw_input(column, modifier, name)
+    if context.space_data is not None and context.space_data.type == "VIEW_3D":
+        row = column.split(factor=0.4)
+        left = row.row()
+        left.alignment = "RIGHT"
+        left.label(text="Viewport")
+        # Clip colours and the tint of unseen faces show in Material Preview and Rendered.
+        row.row(align=True).prop(context.space_data.shading, "type", text="", expand=True)
 
 
 def _camera(layout, settings, reconstructed):

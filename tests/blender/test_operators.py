@@ -47,9 +47,9 @@ class Layout:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         self.drawn.append(text)
 
-    def prop(self, data: Any, name: str, **_: Any) -> None:
-        assert name in data.bl_rna.properties
-        self.drawn.append(name)
+    def prop(self, data: Any, name: str, text: str = "", **_: Any) -> None:
+        data.path_resolve(name)  # a property, or an input of a modifier: ["Socket_3"]
+        self.drawn.append(text or name)
 
     def operator(self, name: str, text: str = "", icon: str = "NONE") -> Any:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
@@ -104,6 +104,17 @@ def test_the_panel_offers_the_button_that_helps(bench: Bench, events: list[Any])
     bench.pump()
     assert "ex4d.start_backend" in drawn()
     assert bench.status.level == "WARNING"
+
+
+def test_the_panel_has_what_can_be_dragged_on_the_mesh(bench: Bench, landscape: Path) -> None:
+    from blender_addon import reconstruction
+
+    inputs = ["Focal", "Disparity Scale", "Disparity Shift", "Unseen"]
+    assert not set(inputs) & set(drawn())
+    built = reconstruction.build(bench.scene, landscape, name="clip")
+    assert [x for x in drawn() if x in inputs] == inputs
+    bpy.data.objects.remove(bpy.data.objects[built.mesh])
+    assert any("mesh" in x and "gone" in x for x in drawn())
 
 
 def test_menus_name_the_doors_and_why_one_is_shut(bench: Bench, events: list[Any]) -> None:
