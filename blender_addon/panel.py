@@ -126,13 +126,9 @@ def _mesh(layout, context):
     column = layout.column()
     for name in ("Focal", "Disparity Scale", "Disparity Shift", "Unseen"):
         mesh_nodes.draw_input(column, modifier, name)
-    if context.space_data is not None and context.space_data.type == "VIEW_3D":
-        row = column.split(factor=0.4)
-        left = row.row()
-        left.alignment = "RIGHT"
-        left.label(text="Viewport")
-        # Clip colours and the tint of unseen faces show in Material Preview and Rendered.
-        row.row(align=True).prop(context.space_data.shading, "type", text="", expand=True)
+    space = context.space_data
+    if space is not None and space.type == "VIEW_3D" and space.shading.type in {"WIREFRAME", "SOLID"}:
+        column.label(text="Material Preview shows the clip", icon="SHADING_TEXTURE")
 
 
 def _camera(layout, settings, reconstructed):
