@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,27 +74,6 @@ def static_source(scene: Scene, frames: int) -> SourceModel:
         cy=np.full(frames, camera.cy),
         disparity_scale=np.ones(frames),
         disparity_shift=np.zeros(frames),
-    )
-
-
-def scale_intrinsics(camera: Intrinsics, width: int, height: int) -> Intrinsics:
-    """The same lens for an output of another size.
-
-    Where the shape of the picture differs, the new picture is cut from the old one (both sides are scaled by the
-    larger of the two ratios), so it shows nothing that the old one did not; the principal point keeps its offset.
-
-    Raises:
-        Ex4dError: BAD_INPUT for a size that cannot be rendered.
-    """
-    _check_size(width, height)
-    scale = max(width / camera.width, height / camera.height)
-    return Intrinsics(
-        width,
-        height,
-        camera.fx * scale,
-        camera.fy * scale,
-        width / 2.0 + (camera.cx - camera.width / 2.0) * scale,
-        height / 2.0 + (camera.cy - camera.height / 2.0) * scale,
     )
 
 
@@ -199,9 +179,9 @@ def load_path(file: Path) -> CameraPath:
         raise Ex4dError(NOT_FOUND, f"{file} cannot be read: {error.strerror or error}.") from error
     try:
         path = _from_npz(data) if file.suffix.lower() == ".npz" else _from_json(data)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, EOFError, RecursionError) as error:
         raise broken from error
-    except zipfile.BadZipFile as error:
+    except (NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise broken from error
     check_path(path)
     return path

@@ -15,10 +15,10 @@ from ex4d.media.encode import write_h264
 from ex4d.media.probe import Movie, probe
 from ex4d.media.rate import Rate, settle, spoken
 from ex4d.media.sequence import expand, is_picture, read_picture
+from ex4d.memory import check_memory
 from ex4d.values import U8, Clip
-from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, UNSUPPORTED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, UNSUPPORTED, Ex4dError
 
-MAX_BYTES = 8 << 30  # of frames that are read at once
 GAPS = 20  # frames of an uneven clip may stand this many times longer than the usual, on average
 RATE_PACKETS = 1000  # frames beyond those asked for that are looked at to settle the rate
 
@@ -197,14 +197,7 @@ def _gather(frames: Iterable[U8], expected: int, name: str) -> U8:
 
 
 def _check_memory(frames: int, size: tuple[int, int], name: str) -> None:
-    needed = frames * size[0] * size[1] * 3
-    if needed > MAX_BYTES:
-        raise Ex4dError(
-            LIMIT,
-            f"{frames} frames of {_by(size)} of {name} take {needed / 2**30:.1f} GiB; "
-            f"the limit is {MAX_BYTES / 2**30:.3g} GiB.",
-            "Read fewer frames at once, or smaller ones.",
-        )
+    check_memory(frames * size[0] * size[1] * 3, f"{frames} frames of {_by(size)} of {name}")
 
 
 def _beyond(name: str, first: int, total: int | None) -> Ex4dError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,8 +161,9 @@ def write_exr(path: Path, channels: Mapping[str, NDArray[Any]], *, durable: bool
         try:
             with OpenEXR.File(header, arrays) as file:
                 file.write(os.fspath(temporary))
-        except RuntimeError as error:  # OpenEXR's C++ exceptions: full disk and the like
-            raise OSError(str(error)) from error
+        except RuntimeError as error:  # OpenEXR's C++ exceptions: they carry the system's reason as text alone
+            text = str(error)
+            raise OSError(errno.ENOSPC if os.strerror(errno.ENOSPC) in text else errno.EIO, text.rstrip(".")) from error
 
 
 def _into_display_window(pixels: NDArray[Any], header: Mapping[str, Any]) -> F32:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 from ex4d.images import read_exr, read_raw_png
 from ex4d.media.sequence import expand
+from ex4d.memory import check_memory
 from ex4d.values import F32
-from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, SIZE_MISMATCH, UNSUPPORTED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, SIZE_MISMATCH, UNSUPPORTED, Ex4dError
 
 Progress = Callable[[int, int], None]
 
-MAX_BYTES = 8 << 30  # of depth that is read at once
 MILLIMETRES = 1000.0  # 16-bit PNGs that hold depth hold millimetres: what depth cameras and data sets write
 DEPTH_KEYS = ("depth", "depths", "z", "disparity")  # of an npz, the first that is there
 
@@ -99,9 +100,10 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], str]:
                     f"{path.name} holds {', '.join(names) or 'nothing'}.",
                     "Name the array depth or disparity.",
                 )
-            _check_memory(path, archive.zip.getinfo(f"{name}.npy").file_size if archive.zip else 0)
+            size = archive.zip.getinfo(f"{name}.npy").file_size if archive.zip else 0
+            check_memory(size, f"The values in {path.name}")
             array = archive[name]
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise Ex4dError(NOT_A_CLIP, f"{path.name} is not a whole npz file of arrays.") from error
     if array.dtype.kind not in "fui":
         raise Ex4dError(BAD_INPUT, f"'{name}' in {path.name} holds {array.dtype}, not numbers.")
@@ -118,18 +120,9 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], str]:
     return array, name
 
 
-def _check_memory(path: Path, size: int) -> None:
-    if size > MAX_BYTES:
-        raise Ex4dError(
-            LIMIT,
-            f"The depth in {path.name} takes {size / 2**30:.1f} GiB; the limit is {MAX_BYTES / 2**30:.3g} GiB.",
-            "Use fewer frames at once, or smaller ones.",
-        )
-
-
 def _stack(files: Sequence[Path], read: Callable[[Path], F32], progress: Progress | None) -> F32:
     head = read(files[0])
-    _check_memory(files[0], len(files) * head.nbytes)
+    check_memory(len(files) * head.nbytes, f"{len(files)} frames of depth like {files[0].name}")
     values = np.empty((len(files), *head.shape), np.float32)
     for index, path in enumerate(files):
         frame = head if index == 0 else read(path)

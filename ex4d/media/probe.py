@@ -27,9 +27,6 @@ _UNKNOWN = -(2**63)  # how a missing time is printed
 _UNSHOWN = 0x4  # flag of packets that are only decoded for others' sake: an edit list cuts them away
 _BASE = re.compile(r"^#tb 0: (\d+)/(\d+)")
 _FRAME = re.compile(r"\bn: *\d+ pts:.* i:([PTB])")
-_WHY = re.compile(
-    r"(moov atom not found|Invalid data found[^\n]*|not on whitelist|could not find codec parameters)", re.I
-)
 
 
 @dataclass(frozen=True)

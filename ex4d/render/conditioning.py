@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ex4d.cameras import check_path, intrinsics_at
+from ex4d.memory import check_memory
 from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
@@ -39,7 +40,8 @@ def render_conditioning(
 
     Raises:
         Ex4dError: EMPTY_VIEW when no frame shows any of the surface (after the last frame), CANCELLED, SIZE_MISMATCH
-            when camera and source have differing lengths, BAD_INPUT for a camera that cannot be used.
+            when camera and source have differing lengths, BAD_INPUT for a camera that cannot be used, LIMIT for more
+            frames than fit into memory.
     """
     path, source = shot.path, shot.source
     check_path(path)
@@ -48,6 +50,11 @@ def render_conditioning(
         raise Ex4dError(
             SIZE_MISMATCH, f"The camera has {total} frames, the source mesh {len(source.frame)}.", "Ship both again."
         )
+    check_memory(
+        total * path.height * path.width * 4,
+        f"{total} frames of {path.width}x{path.height}",
+        "Render fewer frames at once, or smaller ones.",
+    )
     colour = np.empty((total, path.height, path.width, 3), np.uint8)
     mask = np.empty((total, path.height, path.width), np.bool_)
     coverage = np.empty(total, np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from clip_maker import encode, ffmpeg, numbered, numbers
 
-from ex4d import clip as clip_module
+from ex4d import memory
 from ex4d.clip import read_clip, write_video
 from ex4d.media.ffmpeg import stream
 from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, NOT_FOUND, UNSUPPORTED, Ex4dError
@@ -308,7 +308,7 @@ def test_more_frames_than_fit_into_memory_are_refused_before_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = encode(tmp_path / "a.mp4", numbered(9), "25")
-    monkeypatch.setattr(clip_module, "MAX_BYTES", 5 * 64 * 48 * 3)
+    monkeypatch.setattr(memory, "MAX_BYTES", 5 * 64 * 48 * 3)
     with pytest.raises(Ex4dError, match="9 frames of 64x48") as caught:
         read_clip([path])
     assert caught.value.code == LIMIT

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ex4d import memory
 from ex4d.depth import DEPTH_DOORS, estimate_depth
-from ex4d.depth import read as depth_read
 from ex4d.depth.convert import BEHIND, FAR, NEAR
 from ex4d.images import write_exr, write_png
 from ex4d.values import Clip
@@ -169,7 +169,7 @@ def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_more_depth_than_fits_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depth_read, "MAX_BYTES", METRES.nbytes - 1)
+    monkeypatch.setattr(memory, "MAX_BYTES", METRES.nbytes - 1)
     for files in ([npz(tmp_path, depth=METRES)], exrs(tmp_path / "e", "Z")):
         with pytest.raises(Ex4dError, match="the limit is") as caught:
             estimate_depth(clip_of(6), files=files)

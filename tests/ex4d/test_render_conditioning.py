@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from mesh_cases import pose, small_scene
 
-from ex4d.cameras import preset_path, scale_intrinsics, static_source
+from ex4d import memory
+from ex4d.cameras import preset_path, static_source
 from ex4d.render import render_conditioning, render_frame
 from ex4d.scene import scene_mesh
-from ex4d.values import CameraPath, Shot
-from shared_protocol.errors import BAD_INPUT, CANCELLED, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
+from ex4d.values import CameraPath, Intrinsics, Shot
+from shared_protocol.errors import BAD_INPUT, CANCELLED, EMPTY_VIEW, LIMIT, SIZE_MISMATCH, Ex4dError
 
 
 def shot_of(frames: int = 3, move: str = "60") -> Shot:
@@ -75,7 +76,7 @@ def test_each_frame_uses_its_own_source_frame_settings_and_lens() -> None:
 
 def test_one_frame_and_a_portrait_output_work() -> None:
     scene = small_scene(1, 17, 31)
-    lens = scale_intrinsics(scene.intrinsics, 36, 64)
+    lens = Intrinsics(36, 64, 114.0, 114.0, 18.0, 32.0)
     path = preset_path("30", 1, scene.pivot, lens, Fraction(24))
     result = render_conditioning(Shot(scene, path, static_source(scene, 1)))
     assert result.mask.shape == (1, 64, 36)
@@ -100,6 +101,19 @@ def test_a_camera_that_sees_the_surface_in_one_frame_is_accepted() -> None:
     shot.path.world_from_camera[1] = np.eye(4)
     result = render_conditioning(shot)
     assert result.coverage.tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_shot_that_would_not_fit_into_memory_is_refused_before_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    shot = shot_of(3)
+    size = 3 * shot.path.height * shot.path.width * 4
+    monkeypatch.setattr(memory, "MAX_BYTES", size - 1)
+    told: list[int] = []
+    with pytest.raises(Ex4dError, match=f"3 frames of {shot.path.width}x{shot.path.height}") as caught:
+        render_conditioning(shot, lambda index, *_: told.append(index))
+    assert caught.value.code == LIMIT
+    assert told == []
+    monkeypatch.setattr(memory, "MAX_BYTES", size)
+    assert len(render_conditioning(shot).colour) == 3
 
 
 def test_it_stops_before_the_next_frame_when_cancelled() -> None:
