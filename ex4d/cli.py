@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
+
+_PARTS = ("scene", "conditioning")  # folders that both kinds of shot are made from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,20 +30,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except Ex4dError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("error: There is not enough memory for this. Use --num_frames or a smaller --max_side.", file=sys.stderr)
         return 2
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line; how it is right stands in --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ex4d", description="Re-shoot a clip from a new camera.")
+    parser = _Parser(prog="ex4d", description="Re-shoot a clip from a new camera.")
     parser.add_argument("--verbose", action="store_true", help="tell what is done")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -54,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
     _add_shot_arguments(reshoot)
     reshoot.add_argument("--generator", default="preview", help="see `ex4d doctor` (default: preview)")
-    reshoot.add_argument("--seed", type=int, default=0)
+    reshoot.add_argument("--seed", type=_whole, default=0)
     reshoot.set_defaults(run=_reshoot, use_dwmesh=1)
 
     sheet = commands.add_parser("sheet", help="one picture: source, conditioning, result at five frames")
@@ -76,12 +95,12 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     camera.add_argument("--cam", choices=MOVES, help="a preset move")
     camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--num_frames", type=_count, default=0, help="frames used from the start (default: all)")
+    parser.add_argument("--num_frames", type=_whole, default=0, help="frames used from the start (default: all)")
     parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
     parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
     parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
-    parser.add_argument("--focal", type=float, help="focal length in pixels (default: 500/512 of the longest side)")
-    parser.add_argument("--max_side", type=_count, default=1280, help="larger pictures are scaled down (0: never)")
+    parser.add_argument("--focal", type=_number, help="focal length in pixels (default: 500/512 of the longest side)")
+    parser.add_argument("--max_side", type=_whole, default=1280, help="larger pictures are scaled down (0: never)")
     parser.add_argument(
         "--filter_type",
         choices=("jump", "angle", "boundary"),
@@ -90,11 +109,17 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
 
 
 class _Console:
@@ -129,7 +154,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: _Console) -> 
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.scene import load_scene
 
-    scene_folder, conditioning = work / "scene", work / "conditioning"
+    given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
+    scene_folder, conditioning = (work / part for part in _PARTS)
     options = pipeline.ReconstructOptions(
         depth_kind=arguments.depth_kind,
         estimator=arguments.estimator,
@@ -142,8 +168,9 @@ def _condition(arguments: argparse.Namespace, work: Path, console: _Console) -> 
     pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console)
     scene = load_scene(scene_folder)
     total = len(scene.clip.frames)
-    if arguments.camera is not None:
-        path = load_path(arguments.camera)
+    if given is not None:
+        # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.
+        path = replace(given, fps=scene.clip.fps)
         name = arguments.camera.stem
         if len(path.world_from_camera) > total:
             raise Ex4dError(
@@ -166,9 +193,9 @@ def _recon(arguments: argparse.Namespace) -> None:
     from ex4d.pipeline import load_conditioning
     from ex4d.scene import scene_mesh
 
-    out = _fresh(arguments.output_dir)
-    console = _Console()
-    scene_folder, folder, name = _condition(arguments, out, console)
+    with _output(arguments.output_dir) as out:
+        console = _Console()
+        scene_folder, folder, name = _condition(arguments, out, console)
     made = load_conditioning(scene_folder, folder)
     shot = made.shot
     write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
@@ -183,7 +210,7 @@ def _recon(arguments: argparse.Namespace) -> None:
         (folder / file).replace(out / file)
     folder.rmdir()
     console.end()
-    print(f"{len(made.colour)} frames in {out}; the source saw {made.coverage.mean():.0%} of the new view")
+    print(f"{_frames(len(made.colour))} in {out}; the source saw {made.coverage.mean():.0%} of the new view")
 
 
 def _reshoot(arguments: argparse.Namespace) -> None:
@@ -194,16 +221,16 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     from ex4d.images import read_png
 
     choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
-    out = _fresh(arguments.output_dir)
-    console = _Console()
-    scene_folder, conditioning, _ = _condition(arguments, out, console)
+    with _output(arguments.output_dir) as out:
+        console = _Console()
+        scene_folder, conditioning, _ = _condition(arguments, out, console)
     pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
     take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
     frames = [read_png(path) for path in sorted((out / "frames").glob("*.png"))]
     write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
     pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
     console.end()
-    print(f"{len(frames)} frames in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
+    print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
 
 
 def _sheet(arguments: argparse.Namespace) -> None:
@@ -213,14 +240,36 @@ def _sheet(arguments: argparse.Namespace) -> None:
     print(arguments.output)
 
 
-def _fresh(folder: Path) -> Path:
-    """An output folder with nothing in it, so that nothing is written over."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise Ex4dError(
-            BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' if count != 1 else ''}"
+
+
+@contextlib.contextmanager
+def _output(folder: Path) -> Iterator[Path]:
+    """An output folder with nothing in it, so that nothing is written over.
+
+    When the block fails or is stopped, what it made is removed again: the same command can then be repeated.
+    """
+    from ex4d.files import disk_error
+
+    before = folder.is_dir()
+    try:
+        if before and any(folder.iterdir()):
+            raise Ex4dError(
+                BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    try:
+        yield folder
+    except BaseException:
+        for part in _PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+        if not before:
+            with contextlib.suppress(OSError):  # not empty: somebody else put something there
+                folder.rmdir()
+        raise
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
