@@ -52,6 +52,66 @@ def resolve(
     return colour, mask, z
 
 
+def interpolate(ids: I32, corners: F64, faces: I32, values: F32) -> F32:
+    """What stands at the vertices, carried to the pixels.
+
+    Args:
+        ids: [h, w] index of the visible face + 1, 0 = none.
+        corners: [V, 8] of `ex4d.render.raster_numba.homogeneous`.
+        faces: [F, 3].
+        values: [V, 3].
+
+    Returns:
+        [h, w, 3] float32, perspective-correct, 0 where there is no face.
+    """
+    out = np.zeros((*ids.shape, 3), np.float32)
+    pieces = max(1, min(threads() * _PIECES, len(ids) // 8))
+    in_parallel(lambda start, stop: _interpolate(ids, corners, faces, values, start, stop, out), len(ids), pieces)
+    return out
+
+
+# Both loops live in one file with what they share: Numba keeps compiled code for as long as the file of a function is
+# unchanged, and does not look at the files of those that it calls.
+
+
+@compiled
+def _weights(ax, ay, aw, bx, by, bw, cx, cy, cw, px, py):  # type: ignore[no-untyped-def]
+    """Perspective-correct barycentrics of what is seen at pixel position px, py; all 0 for a triangle without area.
+
+    The corners are X, Y (pixel position times w) and w: see `ex4d.render.raster_numba`.
+    """
+    adx, ady = ax - px * aw, ay - py * aw
+    bdx, bdy = bx - px * bw, by - py * bw
+    cdx, cdy = cx - px * cw, cy - py * cw
+    ea, eb, ec = bdx * cdy - cdx * bdy, cdx * ady - adx * cdy, adx * bdy - bdx * ady
+    if ea + eb + ec < 0.0:
+        ea, eb, ec = -ea, -eb, -ec
+    # A rasterizer that snaps to a subpixel grid gives pixels just outside their triangle: to its edge.
+    ea, eb, ec = max(ea, 0.0), max(eb, 0.0), max(ec, 0.0)
+    total = ea + eb + ec
+    if total == 0.0:
+        return 0.0, 0.0, 0.0
+    return ea / total, eb / total, ec / total
+
+
+@compiled
+def _interpolate(ids, corners, faces, values, start, stop, out):  # type: ignore[no-untyped-def]
+    for row in range(start, stop):
+        for column in range(ids.shape[1]):
+            if ids[row, column] == 0:
+                continue
+            face = ids[row, column] - 1
+            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+            ea, eb, ec = _weights(
+                corners[a, 0], corners[a, 1], corners[a, 2],
+                corners[b, 0], corners[b, 1], corners[b, 2],
+                corners[c, 0], corners[c, 1], corners[c, 2],
+                column + 0.5, row + 0.5,
+            )  # fmt: skip
+            for k in range(3):
+                out[row, column, k] = ea * values[a, k] + eb * values[b, k] + ec * values[c, k]
+
+
 @compiled
 def _resolve(ids, pos_clip, faces, face_valid, image, u, v, columns, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
     height, width = image.shape[0], image.shape[1]
@@ -64,20 +124,15 @@ def _resolve(ids, pos_clip, faces, face_valid, image, u, v, columns, start, stop
             px = column + 0.5
             face = ids[row, column] - 1
             a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-            # From the pixel to each corner, in pixels times w: see ex4d.render.raster_numba.
             aw, bw, cw = pos_clip[a, 3], pos_clip[b, 3], pos_clip[c, 3]
-            adx, ady = (pos_clip[a, 0] + aw) * half_w - px * aw, (pos_clip[a, 1] + aw) * half_h - py * aw
-            bdx, bdy = (pos_clip[b, 0] + bw) * half_w - px * bw, (pos_clip[b, 1] + bw) * half_h - py * bw
-            cdx, cdy = (pos_clip[c, 0] + cw) * half_w - px * cw, (pos_clip[c, 1] + cw) * half_h - py * cw
-            ea, eb, ec = bdx * cdy - cdx * bdy, cdx * ady - adx * cdy, adx * bdy - bdx * ady
-            if ea + eb + ec < 0.0:
-                ea, eb, ec = -ea, -eb, -ec
-            # A rasterizer that snaps to a subpixel grid gives pixels just outside their triangle: to its edge.
-            ea, eb, ec = max(ea, 0.0), max(eb, 0.0), max(ec, 0.0)
-            total = ea + eb + ec
-            if total == 0.0:
+            ea, eb, ec = _weights(
+                (pos_clip[a, 0] + aw) * half_w, (pos_clip[a, 1] + aw) * half_h, aw,
+                (pos_clip[b, 0] + bw) * half_w, (pos_clip[b, 1] + bw) * half_h, bw,
+                (pos_clip[c, 0] + cw) * half_w, (pos_clip[c, 1] + cw) * half_h, cw,
+                px, py,
+            )  # fmt: skip
+            if ea + eb + ec == 0.0:
                 continue
-            ea, eb, ec = ea / total, eb / total, ec / total
             z[row, column] = ea * aw + eb * bw + ec * cw
             seen = face_valid[face]
             if not seen:

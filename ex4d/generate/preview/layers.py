@@ -12,6 +12,7 @@ from ex4d.mesh.lift import adjust_depth
 from ex4d.render.clip_space import to_clip
 from ex4d.render.compiled import compiled, in_parallel, threads
 from ex4d.render.raster_numba import homogeneous, visible
+from ex4d.render.resolve import interpolate
 from ex4d.values import F32, F64, I32, Bool, Intrinsics
 
 _NEAR = 1e-3  # of the smallest depth, as for the mesh itself
@@ -120,11 +121,7 @@ def draw(
     resolution = (camera.height, camera.width)
     position = to_clip(points, world_from_camera, camera, _NEAR * float(z.min()))
     ids = visible(position, faces, resolution)
-    corners = homogeneous(position, resolution)
-    out = np.zeros((*resolution, 3), np.float32)
-    rows = max(1, min(threads() * 4, camera.height // 8))
-    in_parallel(lambda a, b: _shade(ids, corners, faces, layers.colour, a, b, out), camera.height, rows)
-    return out, ids > 0
+    return interpolate(ids, homogeneous(position, resolution), faces, layers.colour), ids > 0
 
 
 @compiled
@@ -137,26 +134,3 @@ def _front(points, faces, eye, start, stop, front):  # type: ignore[no-untyped-d
         nx, ny, nz = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
         towards = nx * (eye[0] - points[a, 0]) + ny * (eye[1] - points[a, 1]) + nz * (eye[2] - points[a, 2])
         front[f] = towards > 0.0
-
-
-@compiled
-def _shade(ids, corners, faces, colour, start, stop, out):  # type: ignore[no-untyped-def]
-    """Colours of the corners, weighted by the perspective-correct barycentrics of what each pixel sees."""
-    for row in range(start, stop):
-        py = row + 0.5
-        for column in range(ids.shape[1]):
-            if ids[row, column] == 0:
-                continue
-            px = column + 0.5
-            face = ids[row, column] - 1
-            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-            adx, ady = corners[a, 0] - px * corners[a, 2], corners[a, 1] - py * corners[a, 2]
-            bdx, bdy = corners[b, 0] - px * corners[b, 2], corners[b, 1] - py * corners[b, 2]
-            cdx, cdy = corners[c, 0] - px * corners[c, 2], corners[c, 1] - py * corners[c, 2]
-            ea, eb, ec = bdx * cdy - cdx * bdy, cdx * ady - adx * cdy, adx * bdy - bdx * ady
-            total = ea + eb + ec
-            if total == 0.0:
-                ea, eb, ec, total = 1.0, 0.0, 0.0, 1.0
-            ea, eb, ec = ea / total, eb / total, ec / total
-            for k in range(3):
-                out[row, column, k] = ea * colour[a, k] + eb * colour[b, k] + ec * colour[c, k]
