@@ -25,14 +25,18 @@ from ex4d.depth import estimate_depth
 from ex4d.doors import choose
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS
-from ex4d.images import read_png, write_png
+from ex4d.images import read_file, read_png, write_png
+from ex4d.memory import check_memory
 from ex4d.render import render_conditioning
+from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import build_scene, load_scene, save_scene
 from ex4d.values import U8, Bool, CameraPath, Conditioning, Shot, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
-from shared_protocol.errors import NOT_FOUND, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 Json = dict[str, Any]
+
+_SETTINGS = ("focal", "cx", "cy", "disparity_scale", "disparity_shift")  # of `SourceModel`, one number a frame each
 
 
 class Report(Protocol):
@@ -150,7 +154,7 @@ def render(
     save_path(folder / "camera.json", path)
     report.file("camera.json")
     _write_json(folder, "coverage.json", {"coverage": coverage}, report)
-    provenance = _provenance("render", {"rasterizer": "numba", "use_dwmesh": use_dwmesh})
+    provenance = _provenance("render", {"rasterizer": DEFAULT, "use_dwmesh": use_dwmesh})
     provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
     provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
     _write_json(folder, "provenance.json", provenance, report)
@@ -215,12 +219,15 @@ def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
         Ex4dError: a file is missing or broken, or the pictures do not fit the camera.
     """
     path = load_path(folder / "camera.json")
-    model = json.loads((folder / "source_model.json").read_text("utf-8"))
-    source = SourceModel(
-        frame=np.asarray(model["frame"], np.int32),
-        **{k: np.asarray(model[k], np.float64) for k in ("focal", "cx", "cy", "disparity_scale", "disparity_shift")},
-    )
+    source = _load_source_model(folder / "source_model.json")
     total = len(path.world_from_camera)
+    if len(source.frame) != total:
+        raise Ex4dError(
+            SIZE_MISMATCH,
+            f"The camera in {folder} has {total} frames, the source mesh {len(source.frame)}.",
+            "Render the conditioning again.",
+        )
+    check_memory(total * path.height * path.width * 4, f"{total} frames of {path.width}x{path.height}")
     colour = np.empty((total, path.height, path.width, 3), np.uint8)
     mask = np.empty((total, path.height, path.width), np.bool_)
     for index in range(total):
@@ -248,7 +255,22 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
     if not colour or not frames:
         raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
     coverage = [float(read_png(path).mean()) / 255.0 for path in sorted((conditioning_folder / "mask").glob("*.png"))]
-    contact_sheet(load_scene(scene_folder), colour, frames, output, coverage=coverage)
+    model = conditioning_folder / "source_model.json"
+    shown = _load_source_model(model).frame.tolist() if model.exists() else None
+    contact_sheet(load_scene(scene_folder), colour, frames, output, coverage=coverage, source_frames=shown)
+
+
+def _load_source_model(file: Path) -> SourceModel:
+    try:
+        model = json.loads(read_file(file))
+        return SourceModel(
+            frame=np.asarray(model["frame"], np.int32),
+            **{key: np.asarray(model[key], np.float64) for key in _SETTINGS},
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise Ex4dError(
+            BAD_INPUT, f"{file} does not describe a source mesh.", "Render the conditioning again."
+        ) from error
 
 
 def describe(path: Path) -> Json:

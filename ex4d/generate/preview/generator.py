@@ -17,10 +17,10 @@ _FEATHER = 2.5
 
 
 class PreviewGenerator:
-    """Mesh colours where seen; holes filled from other frames, the rest inpainted."""
+    """Mesh colours where seen; holes filled from other frames, the rest inpainted. Not a final picture."""
 
     name = "preview"
-    label = "Preview (not a final picture): holes filled from other frames, the rest inpainted"
+    label = "Preview (not a final picture)"
     licence = "Apache-2.0"
     commercial_use = True
 

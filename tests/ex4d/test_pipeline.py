@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps from folders to folders: what is taken up again, what is shown, what does not fit together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mesh_cases import pose, small_scene
+
+from ex4d import pipeline
+from ex4d.cameras import preset_path, static_source
+from ex4d.images import read_png
+from ex4d.scene import save_scene
+from ex4d.values import CameraPath, Scene, SourceModel
+from shared_protocol.errors import BAD_INPUT, CANCELLED, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
+
+FRAMES = 3
+
+
+class Told:
+    """Remembers the files; stops the work after so many."""
+
+    def __init__(self, stop_after: int = 10_000) -> None:
+        self.files: list[str] = []
+        self._left = stop_after
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if len(self.files) >= self._left:
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
+    def file(self, name: str) -> None:
+        self.files.append(name)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    made = small_scene(FRAMES, 96, 128)
+    save_scene(tmp_path / "scene", made, lambda name: None)
+    return made
+
+
+def shot(scene: Scene, **settings: object) -> tuple[CameraPath, SourceModel]:
+    path = preset_path("30", FRAMES, scene.pivot, scene.intrinsics, scene.clip.fps)
+    return path, dataclasses.replace(static_source(scene, FRAMES), **settings)  # type: ignore[arg-type]
+
+
+def finish(folder: Path) -> None:
+    pipeline.generate(folder / "take", folder / "scene", folder / "shot", "preview", 0, {}, Told())
+
+
+def test_a_cancelled_take_goes_on_with_the_missing_frames_alone(scene: Scene, tmp_path: Path) -> None:
+    pipeline.render(tmp_path / "shot", tmp_path / "scene", *shot(scene), Told())
+    with pytest.raises(Ex4dError) as caught:
+        pipeline.generate(tmp_path / "take", tmp_path / "scene", tmp_path / "shot", "preview", 0, {}, Told(1))
+    assert caught.value.code == CANCELLED
+    (first,) = (tmp_path / "take" / "frames").iterdir()
+    written = first.stat().st_mtime_ns, first.stat().st_ino
+    finish(tmp_path)
+    assert (first.stat().st_mtime_ns, first.stat().st_ino) == written
+    assert len(list((tmp_path / "take" / "frames").iterdir())) == FRAMES
+    whole = tmp_path / "whole"
+    pipeline.generate(whole, tmp_path / "scene", tmp_path / "shot", "preview", 0, {}, Told())
+    for name in ("0001.png", "0002.png", "0003.png"):
+        assert np.array_equal(read_png(whole / "frames" / name), read_png(tmp_path / "take" / "frames" / name))
+
+
+def test_a_view_of_nothing_leaves_no_finished_conditioning(scene: Scene, tmp_path: Path) -> None:
+    path, source = shot(scene)
+    away = np.tile(pose((0.0, 0.0, -1.0), (0.0, np.pi, 0.0)), (FRAMES, 1, 1))
+    told = Told()
+    with pytest.raises(Ex4dError) as caught:
+        pipeline.render(
+            tmp_path / "shot", tmp_path / "scene", dataclasses.replace(path, world_from_camera=away), source, told
+        )
+    assert caught.value.code == EMPTY_VIEW
+    assert not {"camera.json", "coverage.json", "provenance.json"} & set(told.files)
+    assert not (tmp_path / "shot" / "camera.json").exists()
+
+
+def test_the_sheet_shows_the_source_frames_that_the_shot_shows(scene: Scene, tmp_path: Path) -> None:
+    """A shot that holds the last frame shows no other one in its source row either."""
+    colours = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]], np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], scene.clip.frames.shape).copy()
+    save_scene(
+        tmp_path / "scene",
+        dataclasses.replace(scene, clip=dataclasses.replace(scene.clip, frames=frames)),
+        lambda name: None,
+    )
+    pipeline.render(tmp_path / "shot", tmp_path / "scene", *shot(scene, frame=np.full(FRAMES, 2, np.int32)), Told())
+    pipeline.sheet(tmp_path / "scene", tmp_path / "shot", tmp_path / "shot" / "colour", tmp_path / "sheet.png")
+    pixels = read_png(tmp_path / "sheet.png").reshape(-1, 3)
+    red, green, blue = ((pixels == colour).all(axis=1).sum() for colour in colours)
+    assert (red, green) == (0, 0)
+    assert blue > 10_000
+
+
+def test_a_broken_conditioning_is_named(scene: Scene, tmp_path: Path) -> None:
+    pipeline.render(tmp_path / "shot", tmp_path / "scene", *shot(scene), Told())
+    model = tmp_path / "shot" / "source_model.json"
+    value = json.loads(model.read_text())
+    for broken, code in (
+        ("[]", BAD_INPUT),
+        ("{", BAD_INPUT),
+        (json.dumps({**value, "focal": "wide"}), BAD_INPUT),
+        (json.dumps({key: numbers[:2] for key, numbers in value.items()}), SIZE_MISMATCH),
+    ):
+        model.write_text(broken)
+        with pytest.raises(Ex4dError, match="again") as caught:
+            pipeline.load_conditioning(tmp_path / "scene", tmp_path / "shot")
+        assert caught.value.code == code
