@@ -31,10 +31,20 @@ def main() -> int:
     scene.render.ffmpeg.codec = "H264"
     scene.render.ffmpeg.constant_rate_factor = "HIGH"
     scene.render.use_sequencer = True
+    _make_even(scene)
     scene.render.filepath = str(arguments.movie)
     scene.render.use_file_extension = False
     bpy.ops.render.render(animation=True)
     return 0 if arguments.movie.is_file() else 3
+
+
+def _make_even(scene: bpy.types.Scene) -> None:
+    """H.264 needs even sides: an odd one gets one more column or row, black, and every pixel stays where it was."""
+    render = scene.render
+    more_x, more_y = render.resolution_x % 2, render.resolution_y % 2
+    render.resolution_x, render.resolution_y = render.resolution_x + more_x, render.resolution_y + more_y
+    for strip in scene.sequence_editor.strips:  # Blender puts the new row on top; a row up, and it is the last one
+        strip.transform.offset_y += more_y
 
 
 def strip_files(scene: bpy.types.Scene) -> list[Path]:
