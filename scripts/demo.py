@@ -24,6 +24,7 @@ from _environments import BLENDER, ENGINE, ROOT, SetupError, prepare
 sys.path.insert(0, str(ROOT))
 from shared_protocol.moves import MOVES
 
+SAID = 3  # status of our scripts in Blender when they have said in one line what is wrong
 SAMPLE = ROOT / "samples" / "courtyard.mp4"
 SAMPLE_DEPTH = ROOT / "samples" / "courtyard_depth.npz"
 
@@ -130,7 +131,7 @@ def _in_blender(
         command: list[object] = [BLENDER.python, path, "--", *arguments]
     else:
         found = shutil.which(str(program)) or program
-        command = [found, "--background", "--factory-startup", "--python-exit-code", "3", "--python", path, "--"]
+        command = [found, "--background", "--factory-startup", "--python-exit-code", "4", "--python", path, "--"]
         command += arguments
     _run(script, command, settings, quiet)
 
@@ -139,6 +140,8 @@ def _run(what: str, command: list[object], settings: dict[str, str] | None = Non
     """Runs a program; a quiet one is only heard when it fails."""
     heard = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
     done = subprocess.run([str(part) for part in command], env=settings, text=True, check=False, **heard)
+    if done.returncode == SAID:
+        raise SystemExit(2)
     if done.returncode:
         if done.stdout:
             print("\n".join(done.stdout.splitlines()[-20:]), file=sys.stderr)

@@ -72,7 +72,8 @@ def test_a_file_that_is_no_clip_ends_the_demo_with_one_line(tmp_path: Path) -> N
     done = demo("--clip", wrong, "--out", tmp_path / "out")
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert any("notes.mp4" in line for line in errors), done.stderr
+    assert len(errors) == 1
+    assert "notes.mp4" in errors[0]
     assert "Traceback" not in done.stdout + done.stderr
 
 
