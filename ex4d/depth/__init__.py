@@ -35,7 +35,7 @@ def estimate_depth(
         clip: what `read_clip` gave.
         estimator: a name of `DEPTH_DOORS`; "auto" is "file" where files are given, else "draft".
         files: depth that was brought along: one npz, one folder, or the files of an EXR or 16-bit PNG sequence. It
-            may be of another size than the clip when it has its aspect.
+            has the clip's size, or the size that the clip had before it was scaled down.
         kind: what the files hold: "depth" (z, scene units), "disparity", or "auto" (by the type of file, see
             `ex4d.depth.read.read_depth`).
         first: the same that `read_clip` was given, since depth files are counted from the start of the shot.

@@ -12,8 +12,6 @@ from ex4d.depth.read import read_depth
 from ex4d.values import F32, Clip, DepthVideo
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 
-ASPECT = 0.01  # relative difference in aspect that still counts as the same picture
-
 
 class FileDepth:
     """Reads depth from files."""
@@ -38,20 +36,27 @@ class FileDepth:
         notes += [said] if said else []
         height, width = clip.frames.shape[1:3]
         if z.shape[1:] != (height, width):
-            notes.append(f"depth of {z.shape[2]}x{z.shape[1]} resampled to {width}x{height}")
-            z = _resampled(z, height, width)
+            _check_size(clip, z)
+            notes.append(f"depth of {z.shape[2]}x{z.shape[1]} scaled to {width}x{height}, like the clip")
+            z = _scaled(z, height, width)
         return DepthVideo(z, self.name, draft=False, notes=tuple(notes))
 
 
-def _resampled(z: F32, height: int, width: int) -> F32:
-    """Nearest values: an average of two depths is the depth of nothing."""
-    h, w = z.shape[1:]
-    rounding = abs(w * height - width * h) <= max(w, width, h, height)  # sides are whole pixels
-    if abs((w * height) / (h * width) - 1.0) > ASPECT and not rounding:
+def _check_size(clip: Clip, z: F32) -> None:
+    """Depth must fit the clip pixel by pixel, as it came in: other sizes are another clip's, or cropped."""
+    height, width = clip.frames.shape[1:3]
+    sides = ((z.shape[2], width / clip.scale), (z.shape[1], height / clip.scale))
+    slack = 1.0 / clip.scale  # a side of the scaled clip is a whole number of pixels
+    if any(abs(found - wanted) > slack for found, wanted in sides) or clip.scale == 1.0:
+        size = " x ".join(f"{wanted:.0f}" for _, wanted in sides)
         raise Ex4dError(
             SIZE_MISMATCH,
-            f"The depth is {w}x{h}, the clip is {width}x{height}: another shape of picture.",
-            "Give depth that was made for this clip.",
+            f"The depth is {z.shape[2]} x {z.shape[1]}, the clip is {size}.",
+            "Give depth of the same size, made for this clip.",
         )
+
+
+def _scaled(z: F32, height: int, width: int) -> F32:
+    """Nearest values: an average of two depths is the depth of nothing."""
     frames = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for frame in z]
     return np.stack(frames).astype(np.float32)

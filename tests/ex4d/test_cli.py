@@ -166,7 +166,7 @@ def test_wrong_input_gives_one_line_and_status_2(
     for name, arguments, words in (
         ("missing clip", ("--input_video", tmp_path / "no.mp4", "--cam", 30), "no.mp4"),
         ("text", ("--input_video", text, "--cam", 30), "notes.mp4"),
-        ("depth of another size", ("--input_video", clip, "--depth", wrong, "--cam", 30), "20x20"),
+        ("depth of another size", ("--input_video", clip, "--depth", wrong, "--cam", 30), "20 x 20"),
         ("camera turned away", ("--input_video", clip, "--depth", depth, "--camera", behind), "sees none"),
         ("missing camera", ("--input_video", clip, "--depth", depth, "--camera", tmp_path / "no.json"), "no.json"),
         ("nested camera", ("--input_video", clip, "--depth", depth, "--camera", nested), "nested.json"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -124,17 +125,26 @@ def test_too_few_frames_are_refused(tmp_path: Path) -> None:
         assert caught.value.code == SIZE_MISMATCH
 
 
-def test_depth_of_another_size_is_resampled_when_its_shape_fits(tmp_path: Path) -> None:
-    depth = estimate_depth(clip_of(6, 2 * H, 2 * W), files=[npz(tmp_path, depth=METRES)])
-    np.testing.assert_array_equal(depth.z, METRES.repeat(2, axis=1).repeat(2, axis=2))
-    assert f"{W}x{H} resampled to {2 * W}x{2 * H}" in depth.notes[0]
-    assert set(np.unique(estimate_depth(clip_of(6, 6, 8), files=[tmp_path / "depth.npz"]).z)) <= set(METRES.ravel())
+def test_depth_is_scaled_down_with_the_clip(tmp_path: Path) -> None:
+    half = replace(clip_of(6, H // 2, W // 2), scale=0.5)
+    depth = estimate_depth(half, files=[npz(tmp_path, depth=METRES)])
+    assert depth.z.shape == (6, H // 2, W // 2)
+    assert set(np.unique(depth.z)) <= set(METRES.ravel()), "an average of two depths is the depth of nothing"
+    assert f"{W}x{H} scaled to {W // 2}x{H // 2}" in depth.notes[0]
+    fitting = estimate_depth(half, files=[npz(tmp_path, depth=METRES[:, ::2, ::2])])
+    np.testing.assert_array_equal(fitting.z, METRES[:, ::2, ::2])
 
 
-def test_depth_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> None:
-    with pytest.raises(Ex4dError, match="depth is 16x12, the clip is 16x9") as caught:
-        estimate_depth(clip_of(6, 9, 16), files=[npz(tmp_path, depth=METRES)])
+@pytest.mark.parametrize(("height", "width"), [(9, 16), (2 * H, 2 * W), (H, W + 1)])
+def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path: Path, height: int, width: int) -> None:
+    with pytest.raises(Ex4dError, match=f"depth is 16 x 12, the clip is {width} x {height}") as caught:
+        estimate_depth(clip_of(6, height, width), files=[npz(tmp_path, depth=METRES)])
     assert caught.value.code == SIZE_MISMATCH
+    with pytest.raises(Ex4dError, match=f"the clip is {2 * width} x {2 * height}"):
+        estimate_depth(replace(clip_of(6, height, width), scale=0.5), files=[tmp_path / "depth.npz"])
+
+
+def test_depth_files_of_differing_sizes_are_refused(tmp_path: Path) -> None:
     write_exr(tmp_path / "e1.exr", {"Z": METRES[0]})
     write_exr(tmp_path / "e2.exr", {"Z": METRES[0, :5]})
     with pytest.raises(Ex4dError, match=r"e2\.exr is 16x5") as caught:
