@@ -95,7 +95,7 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     camera.add_argument("--cam", choices=MOVES, help="a preset move")
     camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--num_frames", type=_whole, default=0, help="frames used from the start (default: all)")
+    parser.add_argument("--num_frames", type=_at_least_one, default=0, help="frames used from the start (default: all)")
     parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
     parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
     parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
@@ -113,6 +113,13 @@ def _whole(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
     return int(text)
+
+
+def _at_least_one(text: str) -> int:
+    value = _whole(text)
+    if not value:
+        raise argparse.ArgumentTypeError("0 frames make no shot; leave it out for all of them")
+    return value
 
 
 def _number(text: str) -> float:

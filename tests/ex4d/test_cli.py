@@ -228,3 +228,14 @@ def test_stopping_leaves_nothing_half_done(clip: Path, tmp_path: Path, monkeypat
     out.mkdir()
     assert run("reshoot", "--input_video", clip, "--cam", 30, "--output_dir", out) == 130
     assert os.listdir(out) == []
+
+
+def test_zero_frames_are_refused_before_anything_is_made(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as stop:
+        run("recon", "--input_video", clip, "--cam", 30, "--output_dir", out, "--num_frames", 0)
+    assert stop.value.code == 2
+    assert "0 frames make no shot" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
