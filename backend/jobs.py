@@ -71,7 +71,15 @@ class Jobs:
 
     def _renew_artifact(self, info: m.JobInfo) -> None:
         """A job that waited through an update makes what today's code makes."""
-        known = self._journal.artifact(info.artifact)
+        try:
+            known = self._journal.artifact(info.artifact)
+        except Ex4dError as exc:  # one job must not keep the server from starting
+            _log.warning("job %s cannot be read: %s", info.job_id, exc)
+            failure = m.Failure(
+                exc.code, "The job was recorded by another release and cannot be read.", "Submit it again."
+            )
+            self._finish(info.job_id, failure)
+            return
         if known is None or artifact_id(known[1]) == info.artifact:
             return
         self._journal.add_artifact(artifact_id(known[1]), known[0], known[1])
@@ -89,10 +97,13 @@ class Jobs:
         Raises:
             Ex4dError: NOT_FOUND.
         """
-        info = self._live.get(job_id) or self._unsaved.get(job_id) or self._journal.job(job_id)
+        info = self._known(job_id)
         if info is None:
             raise Ex4dError(NOT_FOUND, f"The backend knows no job {job_id}.")
         return info
+
+    def _known(self, job_id: str) -> m.JobInfo | None:
+        return self._live.get(job_id) or self._unsaved.get(job_id) or self._journal.job(job_id)
 
     def submit(self, message: m.Submit) -> m.JobInfo:
         """Takes a job in. A job id that is known already is that job, whatever else the message says.
@@ -100,7 +111,7 @@ class Jobs:
         Raises:
             Ex4dError: NOT_FOUND for inputs that are not here, NOT_A_CLIP, LIMIT for a full queue, DISK.
         """
-        known = self._live.get(message.job_id) or self._journal.job(message.job_id)
+        known = self._known(message.job_id)
         if known is not None:
             return known
         if len(self._live) >= MAX_QUEUED:
@@ -167,12 +178,12 @@ class Jobs:
                 self._end(artifact, None)
                 return
             run = pipe.Run(artifact, known[1], self._shelf.scene_behind(known[1]), self._shelf.kept(artifact))
+            for job in self._of(artifact):
+                self._set(replace(job, state=m.RUNNING, phase="Starting", done=0, total=0))
         except Ex4dError as exc:
             self._end(artifact, m.Failure(exc.code, exc.message, exc.hint))
             return
         self._running = artifact
-        for job in self._of(artifact):
-            self._set(replace(job, state=m.RUNNING, phase="Starting", done=0, total=0))
         worker.send(run)
 
     # ---- what the worker tells

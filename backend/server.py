@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -69,23 +70,18 @@ class Server:
         self._stopping = False
         self._full = False  # whether some client did not take all of its news yet
         self._heard = time.monotonic()
-        self._router = Router(host, port)
-        try:
-            self._journal = Journal(state.journal)
-        except BaseException:
-            self._router.close()
-            raise
         assets, self._artifacts = Assets(state.assets), Artifacts(state.artifacts)
+        with contextlib.ExitStack() as undo:
+            self._router = Router(host, port)
+            undo.callback(self._router.close)
+            self._journal = Journal(state.journal)
+            undo.callback(self._journal.close)
+            # First who is told, then what there is to tell: jobs from before have news as soon as they are read.
+            self._watches = Watches(self._journal, lambda job_id: self._jobs.info(job_id), self._router.send)
+            shelf = Shelf(self._journal, assets, self._artifacts)
+            self._jobs = Jobs(self._journal, shelf, state.root, self._on_worker_thread, self._watches.on_news)
+            undo.pop_all()
         self._uploads = Uploads(assets, self._call)
-        shelf = Shelf(self._journal, assets, self._artifacts)
-        self._jobs = Jobs(
-            self._journal,
-            shelf,
-            state.root,
-            self._on_worker_thread,
-            lambda job_id: self._watches.on_news(job_id),
-        )
-        self._watches = Watches(self._journal, self._jobs.info, self._router.send)
         self.connection_file = connection_file or state.connection_file
         keys = self._router.keys
         self.connection = connections.Connection(
@@ -188,14 +184,11 @@ class Server:
         return self._listening and 0.0 < self._idle_s < now - self._heard
 
     def _close(self) -> None:
-        if self._listening:
-            connections.remove(self.connection_file, self.connection)
-        self._jobs.close()
-        self._uploads.close()
-        self._router.close()
-        self._journal.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        with contextlib.ExitStack() as ends:  # each is done even where one before it fails; the last goes first
+            for end in (self._wake_out, self._wake_in, self._journal, self._router, self._uploads, self._jobs):
+                ends.callback(end.close)
+            if self._listening:
+                ends.callback(connections.remove, self.connection_file, self.connection)
         _log.info("ended")
 
     # ---- messages

@@ -175,8 +175,14 @@ class Artifacts:
         """Removes what no journal entry names: halves of files, and files whose end was never recorded.
 
         A file that is there afterwards is whole and on the disk, so a job may skip it.
+
+        Raises:
+            Ex4dError: DISK.
         """
         folder = self.folder(artifact)
-        for path in sorted(folder.rglob("*")):
-            if (path.is_file() or path.is_symlink()) and path.relative_to(folder).as_posix() not in recorded:
-                path.unlink()
+        try:
+            for path in sorted(folder.rglob("*")):
+                if (path.is_file() or path.is_symlink()) and path.relative_to(folder).as_posix() not in recorded:
+                    path.unlink()
+        except OSError as exc:
+            raise disk_error(exc, f"{artifact[:12]} cannot be tidied up") from exc

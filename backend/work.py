@@ -64,9 +64,9 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
         Ex4dError: what a person is told; INTERNAL for a bug, whose traceback is in the log.
     """
     temp = folders.temp / f"{run.artifact[:16]}-{os.getpid()}"
-    report = _Report(run, folders.artifacts / run.artifact, send, stopped)
     names: dict[str, str] = {}  # server-made name of an input -> the artist's
     try:
+        report = _Report(run, folders.artifacts / run.artifact, send, stopped)
         _perform(run, folders, temp, report, names)
     except Ex4dError as exc:
         raise Ex4dError(exc.code, _for_a_person(exc.message, names), _for_a_person(exc.hint, names)) from exc

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backend import pipe
+from backend.ids import artifact_id
 from backend.jobs import Jobs
 from backend.journal import Journal
 from backend.shelf import Shelf
@@ -118,6 +119,43 @@ def test_a_journal_that_cannot_be_written_fails_the_job_and_not_the_server(
     assert failed.error is not None
     assert failed.error.code == DISK
     assert isinstance(worker.sent[-1], pipe.Stop)
+
+
+def test_a_journal_that_cannot_be_written_when_a_job_starts_fails_that_job_and_the_next_one_runs(
+    desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, worker, journal = desk
+
+    def full(*_: object) -> None:
+        raise Ex4dError(DISK, "The job records cannot be used: disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "update", full)
+        failed = jobs.submit(m.Submit("1" * 32, JOB))
+        assert failed.state == m.FAILED
+        assert jobs.submit(m.Submit("1" * 32, JOB)) == failed  # what was told stays true, though it is not recorded
+        assert worker.sent == []
+    jobs.submit(m.Submit("2" * 32, JOB))
+    assert [type(message) for message in worker.sent] == [pipe.Run]
+    assert jobs.info("2" * 32).state == m.RUNNING
+
+
+def test_a_folder_that_cannot_be_tidied_up_fails_its_job(
+    desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs, worker, _ = desk
+    stray = tmp_path / artifact_id(JOB) / "half.png"
+    stray.parent.mkdir()
+    stray.write_bytes(b"x")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    failed = jobs.submit(m.Submit("1" * 32, JOB))
+    assert failed.error is not None
+    assert failed.error.code == DISK
+    assert worker.sent == []
 
 
 def test_a_worker_that_never_starts_fails_the_jobs_that_wait_for_it(

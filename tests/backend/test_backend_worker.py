@@ -29,6 +29,13 @@ def folders(tmp_path: Path) -> Folders:
     return made
 
 
+def test_a_folder_that_cannot_be_made_is_told_and_does_not_end_the_worker(folders: Folders) -> None:
+    (folders.artifacts / RUN.artifact).write_text("in the way")
+    with pytest.raises(Ex4dError) as caught:
+        work.perform(RUN, folders, lambda _: None, lambda: False)
+    assert caught.value.code == DISK
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "text"),
     [
