@@ -45,6 +45,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     print(f"\nDone: {time.monotonic() - ready:.0f} s for the shot, {ready - started:.0f} s for the environments.")
     for name, what in (
         ("contact_sheet.png", "source, conditioning and result at five frames: look at this first"),
@@ -72,6 +75,8 @@ def _arguments() -> argparse.Namespace:
     if arguments.frames is not None and arguments.frames < 1:
         parser.exit(2, f"error: --frames {arguments.frames}: a shot needs at least one frame\n")
     if arguments.clip is None:
+        if arguments.depth is not None:
+            parser.exit(2, "error: --depth belongs to a clip of yours: name it with --clip\n")
         arguments.clip, arguments.depth = SAMPLE, SAMPLE_DEPTH
     for path in (arguments.clip, arguments.depth, arguments.blender):
         if path is not None and not path.exists():

@@ -45,6 +45,7 @@ def test_a_complete_environment_is_left_alone(tmp_path: Path, capsys: pytest.Cap
     [
         (["--clip", "/no/such/clip.mp4"], "error: there is no /no/such/clip.mp4"),
         (["--frames", "0"], "error: --frames 0: a shot needs at least one frame"),
+        (["--depth", "depth.npz"], "error: --depth belongs to a clip of yours"),
         (["--cam", "45"], "invalid choice: '45'"),
     ],
 )
