@@ -280,34 +280,34 @@ def _output(folder: Path) -> Iterator[Path]:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from ex4d.depth import DEPTH_DOORS
-    from ex4d.generate import GENERATORS
-    from ex4d.render import RASTERIZERS
+    from ex4d.doctor import doors, parts
     from ex4d.versions import project_version
 
-    rows = []
-    for kind, table in (("depth", DEPTH_DOORS), ("rasterizer", RASTERIZERS), ("generator", GENERATORS)):
-        for door in table.values():
-            works, reason = door.available()
-            rows.append(
-                {
-                    "kind": kind,
-                    "name": door.name,
-                    "label": door.label,
-                    "licence": door.licence,
-                    "commercial_use": door.commercial_use,
-                    "available": works,
-                    "reason": reason,
-                }
-            )
+    found = [(kind, door, *door.available()) for kind, door in doors()]
     if arguments.json:
-        print(json.dumps({"version": project_version(), "doors": rows}, indent=1))
+        rows = [
+            {
+                "kind": kind,
+                "name": door.name,
+                "label": door.label,
+                "licence": door.licence,
+                "commercial_use": door.commercial_use,
+                "available": works,
+                "reason": reason,
+            }
+            for kind, door, works, reason in found
+        ]
+        built_on = [vars(part) for part in parts()]
+        print(json.dumps({"version": project_version(), "doors": rows, "parts": built_on}, indent=1))
         return
     print(f"ex4d {project_version()}, Python {sys.version.split()[0]}, free disk {_free_gib():.0f} GiB here\n")
-    for row in rows:
-        state = "works" if row["available"] else f"missing: {row['reason']}"
-        paid = "commercial use allowed" if row["commercial_use"] else "NOT for commercial use"
-        print(f"{row['kind']:11}{row['name']:12}{state}\n{'':23}{row['label']}\n{'':23}{row['licence']}; {paid}")
+    for kind, door, works, reason in found:
+        state = "works" if works else f"missing: {reason}"
+        paid = "commercial use allowed" if door.commercial_use else "NOT for commercial use"
+        print(f"{kind:11}{door.name:12}{state}\n{'':23}{door.label}\n{'':23}{door.licence}; {paid}")
+    print("\nbuilt on")
+    for part in parts():
+        print(f"  {part.name:24}{part.version or 'missing':12} {part.licence}")
 
 
 def _free_gib() -> float:

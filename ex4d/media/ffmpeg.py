@@ -76,6 +76,24 @@ def run(arguments: list[str], timeout_s: float) -> tuple[str, str]:
     return done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
+def version() -> tuple[str, str]:
+    """Version of ffmpeg, and the licence that it was built under, as it says itself.
+
+    Raises:
+        Ex4dError: UNAVAILABLE when there is none.
+    """
+    said, _ = run(["-version"], 20.0)
+    words = said.split()
+    licence = "LGPL-2.1-or-later"
+    if "--enable-gpl" in words:
+        licence = "GPL-3.0-or-later" if "--enable-version3" in words else "GPL-2.0-or-later"
+    elif "--enable-version3" in words:
+        licence = "LGPL-3.0-or-later"
+    if "--enable-nonfree" in words:
+        licence = "not to be passed on (built with --enable-nonfree)"
+    return words[2] if len(words) > 2 else "?", licence
+
+
 class Stream:
     """A running ffmpeg: its pipe, and its log once it has ended."""
 

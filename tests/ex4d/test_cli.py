@@ -139,9 +139,14 @@ def test_a_typed_focal_length_follows_the_picture_when_it_is_scaled(clip: Path, 
 
 def test_the_doctor_lists_every_door_with_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "--json") == 0
-    doors = {(door["kind"], door["name"]): door for door in json.loads(capsys.readouterr().out)["doors"]}
+    told = json.loads(capsys.readouterr().out)
+    doors = {(door["kind"], door["name"]): door for door in told["doors"]}
     assert {("depth", "file"), ("depth", "draft"), ("rasterizer", "numba"), ("generator", "preview")} <= set(doors)
     assert all(door["licence"] for door in doors.values())
+    parts = {part["name"]: part for part in told["parts"]}
+    assert {"numpy", "numba", "opencv-python-headless", "OpenEXR", "pyzmq", "ffmpeg (a program)"} <= set(parts)
+    assert all(part["version"] and part["licence"] for part in parts.values())
+    assert "pytest" not in parts, "what the tests need is no part of the product"
     assert run("doctor") == 0
     assert "preview" in capsys.readouterr().out
 
