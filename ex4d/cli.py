@@ -208,7 +208,8 @@ def _recon(arguments: argparse.Namespace) -> None:
     write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
     write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
     if arguments.save_mesh:
-        write_ply(out / "DW-Mesh.ply", scene_mesh(shot.scene, shot.source, 0), shot.scene.clip.frames[0])
+        mesh = scene_mesh(shot.scene, shot.source, 0)
+        write_ply(out / "DW-Mesh.ply", mesh, shot.scene.clip.frames[0], use_dwmesh=bool(arguments.use_dwmesh))
     if arguments.save_camera:
         save_path(out / f"camera_{name}.npz", shot.path)
     for kind in ("colour", "mask"):
@@ -243,6 +244,8 @@ def _reshoot(arguments: argparse.Namespace) -> None:
 def _sheet(arguments: argparse.Namespace) -> None:
     from ex4d.pipeline import sheet
 
+    if arguments.output.suffix.lower() != ".png":
+        raise Ex4dError(BAD_INPUT, f"{arguments.output.name} is not a name for a PNG.", "Let it end in .png.")
     sheet(arguments.scene, arguments.conditioning, arguments.frames, arguments.output)
     print(arguments.output)
 

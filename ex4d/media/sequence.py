@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ex4d.images import read_exr, read_png, read_raw_png
+from ex4d.images import read_exr, read_file_head, read_png, read_raw_png
 from ex4d.values import F32, U8
 from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, NOT_FOUND, Ex4dError
 
+_PNG_WITH_ALPHA = (4, 6)  # colour types in the header: grey, RGB
 PICTURES = (".png", ".exr", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -77,6 +78,9 @@ def read_picture(path: Path) -> tuple[U8, list[str]]:
     raw = read_raw_png(path)
     notes = ["16-bit pictures rounded to 8 bits"] if raw.dtype == np.uint16 else []
     picture = read_png(path) if notes else np.asarray(raw, np.uint8)
+    head = read_file_head(path, 26)
+    if head.startswith(b"\x89PNG") and head[25] in _PNG_WITH_ALPHA:
+        notes.append("transparency left out")
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     return picture, notes

@@ -73,13 +73,15 @@ def test_recon_writes_the_public_codes_file_names_and_lossless_sequences(
 
 
 def test_dropping_stretched_faces_uncovers_what_they_hide(clip: Path, depth: Path, tmp_path: Path) -> None:
-    coverage = {}
+    coverage, size = {}, {}
     for keep in (1, 0):
         out = tmp_path / str(keep)
         shot = ("--input_video", clip, "--depth", depth, "--output_dir", out, "--num_frames", 3)
-        assert run("recon", *shot, "--cam", 60, "--use_dwmesh", keep) == 0
+        assert run("recon", *shot, "--cam", 60, "--use_dwmesh", keep, "--save_mesh") == 0
         coverage[keep] = json.loads((out / "coverage.json").read_text())["coverage"][-1]
+        size[keep] = (out / "DW-Mesh.ply").stat().st_size
     assert coverage[0] > coverage[1] + 0.01
+    assert size[0] < size[1]  # they are not in the saved mesh either
 
 
 def test_reshoot_keeps_size_rate_and_every_frame(clip: Path, depth: Path, tmp_path: Path) -> None:

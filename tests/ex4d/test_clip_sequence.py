@@ -6,6 +6,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clip_maker import numbered, numbers
@@ -52,6 +53,18 @@ def test_sixteen_bit_and_grey_pictures(tmp_path: Path) -> None:
     write_png(tmp_path / "g.png", wide[..., 0])
     grey = read_clip([tmp_path / "g.png"]).frames[0]
     np.testing.assert_array_equal(grey, np.repeat(numbered(1)[0][..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_transparency_is_left_out_and_said(tmp_path: Path, depth: type) -> None:
+    colours = numbered(1)[0]
+    stored = np.dstack([colours[..., ::-1], np.full(colours.shape[:2], 7, np.uint8)]).astype(depth)
+    if depth is np.uint16:
+        stored *= 257
+    assert cv2.imwrite(str(tmp_path / "a.png"), stored)
+    clip = read_clip([tmp_path / "a.png"])
+    np.testing.assert_array_equal(clip.frames[0], colours)
+    assert "transparency left out" in clip.notes
 
 
 def test_linear_exr_becomes_srgb(tmp_path: Path) -> None:
