@@ -4,22 +4,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ex4d.console import PARTS, Console, output_folder
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
-
-_PARTS = ("scene", "conditioning")  # folders that both kinds of shot are made from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,40 +127,14 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
 
 
-class _Console:
-    """Progress on stderr: one line a phase, kept up to date where a person watches."""
-
-    def __init__(self) -> None:
-        self._phase = ""
-        self._watched = sys.stderr.isatty()
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """Rewrites the line of this phase; in a log, tells each phase once."""
-        if phase != self._phase:
-            self.end()
-            self._phase = phase
-            if not self._watched:
-                print(phase, file=sys.stderr)
-        if self._watched:
-            print(f"\r{phase}: {done}/{total}", end="", file=sys.stderr, flush=True)
-
-    def file(self, name: str) -> None:
-        """Files are not listed one by one."""
-
-    def end(self) -> None:
-        """Leaves the last line as it is."""
-        if self._watched and self._phase:
-            print(file=sys.stderr)
-
-
-def _condition(arguments: argparse.Namespace, work: Path, console: _Console) -> tuple[Path, Path, str]:
+def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str]:
     """Scene and conditioning folders below `work`, and the move's name for file names."""
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.scene import load_scene
 
     given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
-    scene_folder, conditioning = (work / part for part in _PARTS)
+    scene_folder, conditioning = (work / part for part in PARTS)
     options = pipeline.ReconstructOptions(
         depth_kind=arguments.depth_kind,
         estimator=arguments.estimator,
@@ -200,8 +172,7 @@ def _recon(arguments: argparse.Namespace) -> None:
     from ex4d.pipeline import load_conditioning
     from ex4d.scene import scene_mesh
 
-    with _output(arguments.output_dir) as out:
-        console = _Console()
+    with output_folder(arguments.output_dir) as out, Console() as console:
         scene_folder, folder, name = _condition(arguments, out, console)
     made = load_conditioning(scene_folder, folder)
     shot = made.shot
@@ -217,7 +188,6 @@ def _recon(arguments: argparse.Namespace) -> None:
     for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
         (folder / file).replace(out / file)
     folder.rmdir()
-    console.end()
     print(f"{_frames(len(made.colour))} in {out}; the source saw {made.coverage.mean():.0%} of the new view")
 
 
@@ -229,15 +199,14 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     from ex4d.images import read_png
 
     choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
-    with _output(arguments.output_dir) as out:
-        console = _Console()
-        scene_folder, conditioning, _ = _condition(arguments, out, console)
-    pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
+    with Console() as console:
+        with output_folder(arguments.output_dir) as out:
+            scene_folder, conditioning, _ = _condition(arguments, out, console)
+        pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
     take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
-    frames = [read_png(path) for path in sorted((out / "frames").glob("*.png"))]
+    frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
     write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
     pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
-    console.end()
     print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
 
 
@@ -252,34 +221,6 @@ def _sheet(arguments: argparse.Namespace) -> None:
 
 def _frames(count: int) -> str:
     return f"{count} frame{'s' if count != 1 else ''}"
-
-
-@contextlib.contextmanager
-def _output(folder: Path) -> Iterator[Path]:
-    """An output folder with nothing in it, so that nothing is written over.
-
-    When the block fails or is stopped, what it made is removed again: the same command can then be repeated.
-    """
-    from ex4d.files import disk_error
-
-    before = folder.is_dir()
-    try:
-        if before and any(folder.iterdir()):
-            raise Ex4dError(
-                BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(folder, error) from error
-    try:
-        yield folder
-    except BaseException:
-        for part in _PARTS:
-            shutil.rmtree(folder / part, ignore_errors=True)
-        if not before:
-            with contextlib.suppress(OSError):  # not empty: somebody else put something there
-                folder.rmdir()
-        raise
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

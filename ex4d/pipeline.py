@@ -26,6 +26,7 @@ from ex4d.doors import choose
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS
 from ex4d.images import read_file, read_png, write_png
+from ex4d.media.sequence import expand, natural
 from ex4d.memory import check_memory
 from ex4d.render import render_conditioning
 from ex4d.render.rasterizers import DEFAULT
@@ -251,13 +252,18 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
     Raises:
         Ex4dError: NOT_FOUND where a folder is empty, and whatever reading and writing report.
     """
-    colour, frames = (sorted(folder.glob("*.png")) for folder in (conditioning_folder / "colour", frames_folder))
+    colour, frames = pictures(conditioning_folder / "colour"), pictures(frames_folder)
     if not colour or not frames:
         raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
-    coverage = [float(read_png(path).mean()) / 255.0 for path in sorted((conditioning_folder / "mask").glob("*.png"))]
+    coverage = [float(read_png(path).mean()) / 255.0 for path in pictures(conditioning_folder / "mask")]
     model = conditioning_folder / "source_model.json"
     shown = _load_source_model(model).frame.tolist() if model.exists() else None
     contact_sheet(load_scene(scene_folder), colour, frames, output, coverage=coverage, source_frames=shown)
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The PNG files of a folder in the order of their numbers, without hidden ones (other systems' and unfinished)."""
+    return sorted((path for path in folder.glob("*.png") if not path.name.startswith(".")), key=natural)
 
 
 def _load_source_model(file: Path) -> SourceModel:
@@ -290,7 +296,7 @@ def _provenance(step: str, parameters: Json) -> Json:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(file for file in path.iterdir() if file.is_file())
+            yield from expand([path])[0]
         else:
             yield path
 

@@ -98,6 +98,12 @@ def test_the_sheet_shows_the_source_frames_that_the_shot_shows(scene: Scene, tmp
     assert blue > 10_000
 
 
+def test_hidden_files_are_no_pictures_and_numbers_decide_the_order(tmp_path: Path) -> None:
+    for name in ("9999.png", "10000.png", ".0001-x.png", "._0001.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in pipeline.pictures(tmp_path)] == ["9999.png", "10000.png"]
+
+
 def test_a_broken_conditioning_is_named(scene: Scene, tmp_path: Path) -> None:
     pipeline.render(tmp_path / "shot", tmp_path / "scene", *shot(scene), Told())
     model = tmp_path / "shot" / "source_model.json"

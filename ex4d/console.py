@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a long command shows on the terminal, and the folder that it writes to."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ex4d.files import disk_error
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+
+PARTS = ("scene", "conditioning")  # folders that every kind of shot is made from
+
+
+class Console:
+    """Progress on stderr: one line a phase, kept up to date where a person watches. For `with`."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._watched = sys.stderr.isatty()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()  # what went wrong stands on a line of its own
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Rewrites the line of this phase; in a log, tells each phase once."""
+        if phase != self._phase:
+            self.end()
+            self._phase = phase
+            if not self._watched:
+                sys.stderr.write(f"{phase}\n")
+        if self._watched:
+            sys.stderr.write(f"\r{phase}: {done}/{total}")
+            sys.stderr.flush()
+
+    def file(self, name: str) -> None:
+        """Files are not listed one by one."""
+
+    def end(self) -> None:
+        """Leaves the last line as it is."""
+        if self._watched and self._phase:
+            sys.stderr.write("\n")
+        self._phase = ""
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """An output folder with nothing in it, so that nothing is written over.
+
+    When the block fails or is stopped, what it made is removed again: the same command can then be repeated.
+    """
+    before = folder.is_dir()
+    try:
+        if before and any(folder.iterdir()):
+            raise Ex4dError(
+                BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    try:
+        yield folder
+    except BaseException:
+        for part in PARTS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+        if not before:
+            with contextlib.suppress(OSError):  # not empty: somebody else put something there
+                folder.rmdir()
+        raise
