@@ -18,6 +18,7 @@ from ex4d.depth.door import DepthRequest, Progress
 from ex4d.depth.filters import as_guide, box, crisp, guided, upsample, without_specks
 from ex4d.depth.motion import flows, steadied, unlike_background
 from ex4d.values import F32, U8, Clip, DepthVideo
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 SIDE = 256  # longest side of the small frames
 NEAREST, FARTHEST = 1.0, 0.2  # disparity at the near and the far end: z from 1 to 5
@@ -38,7 +39,17 @@ class DraftDepth:
         return True, ""
 
     def estimate(self, clip: Clip, request: DepthRequest, progress: Progress) -> DepthVideo:
-        """See `ex4d.depth.estimate_depth`. The result is deterministic; z lies between 1 and 5."""
+        """See `ex4d.depth.estimate_depth`. The result is deterministic; z lies between 1 and 5.
+
+        Raises:
+            Ex4dError: BAD_INPUT when depth files were given, which would be left out unseen.
+        """
+        if request.files:
+            raise Ex4dError(
+                BAD_INPUT,
+                "Depth files were given, and the draft estimator makes no use of them.",
+                "Leave them out, or choose the estimator 'file'.",
+            )
         step = _Steps(progress, PASSES * len(clip.frames))
         small = [_small(frame) for frame in clip.frames]
         near = _nearness(clip.frames, small, step)

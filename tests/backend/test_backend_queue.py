@@ -22,12 +22,17 @@ CLIP = m.Asset("ab" * 32, len(DATA), "a.mp4")
 JOB = m.Reconstruct((CLIP,))
 
 
+def queue(folder: Path) -> tuple[Jobs, Journal]:
+    """A queue over an empty journal, with the clip uploaded."""
+    journal = Journal(folder / "j.sqlite3")
+    (folder / CLIP.sha256).write_bytes(DATA)
+    shelf = Shelf(journal, Assets(folder), Artifacts(folder))
+    return Jobs(journal, shelf, folder, lambda *_: None, lambda _: None), journal
+
+
 def test_a_full_queue_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backend.jobs.MAX_QUEUED", 2)
-    journal = Journal(tmp_path / "j.sqlite3")
-    shelf = Shelf(journal, Assets(tmp_path), Artifacts(tmp_path))
-    (tmp_path / CLIP.sha256).write_bytes(DATA)
-    jobs = Jobs(journal, shelf, tmp_path, lambda *_: None, lambda _: None)
+    jobs, journal = queue(tmp_path)
     monkeypatch.setattr(jobs, "work", lambda: None)
     for number in range(2):
         jobs.submit(m.Submit(f"{number:032x}", JOB))
@@ -56,15 +61,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Jobs
     """A queue with a worker that is ready."""
     worker = Recorder()
     monkeypatch.setattr("backend.jobs.Worker", lambda *_: worker)
-    journal = Journal(tmp_path / "j.sqlite3")
-    (tmp_path / CLIP.sha256).write_bytes(DATA)
-    jobs = Jobs(
-        journal,
-        Shelf(journal, Assets(tmp_path), Artifacts(tmp_path)),
-        tmp_path,
-        lambda *_: None,
-        lambda _: None,
-    )
+    jobs, journal = queue(tmp_path)
     jobs.work()
     jobs.on_worker(worker, pipe.Ready(()))  # type: ignore[arg-type]
     yield jobs, worker, journal
@@ -166,15 +163,7 @@ def test_a_worker_that_never_starts_fails_the_jobs_that_wait_for_it(
 
     monkeypatch.setattr("backend.jobs.Worker", fail)
     monkeypatch.setattr("backend.jobs._RESTART_S", 0.0)
-    journal = Journal(tmp_path / "j.sqlite3")
-    (tmp_path / CLIP.sha256).write_bytes(DATA)
-    jobs = Jobs(
-        journal,
-        Shelf(journal, Assets(tmp_path), Artifacts(tmp_path)),
-        tmp_path,
-        lambda *_: None,
-        lambda _: None,
-    )
+    jobs, journal = queue(tmp_path)
     jobs.submit(m.Submit("1" * 32, JOB))
     for _ in range(3):
         jobs.work()

@@ -18,7 +18,7 @@ from ex4d.depth import estimate_depth
 from ex4d.depth.filters import crisp, guided, without_specks
 from ex4d.depth.motion import unlike_background
 from ex4d.values import U8, Clip, DepthVideo
-from shared_protocol.errors import CANCELLED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, CANCELLED, Ex4dError
 
 
 def clip_of(frames: U8) -> Clip:
@@ -117,6 +117,12 @@ def test_small_and_short_clips_work(shape: tuple[int, int, int]) -> None:
 def test_no_frames_are_refused() -> None:
     with pytest.raises(Ex4dError, match="no frames"):
         estimate_depth(clip_of(np.zeros((0, 8, 8, 3), np.uint8)))
+
+
+def test_depth_that_was_brought_along_is_never_left_out_unsaid(tmp_path: Path) -> None:
+    with pytest.raises(Ex4dError, match="makes no use of them") as caught:
+        estimate_depth(clip_of(disc(2)[0]), estimator="draft", files=[tmp_path / "depth.npz"])
+    assert caught.value.code == BAD_INPUT
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
