@@ -31,8 +31,7 @@ MAX_PIXELS: Final = 8192 * 4320
 MAX_ASSET: Final = 64 << 30  # bytes of an upload
 MAX_OPTIONS: Final = 64  # options of a generator
 
-_ID = re.compile(r"[0-9a-f]{32,64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ID = re.compile(r"[0-9a-f]{64}")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _DOOR = re.compile(r"[a-z0-9_-]{1,64}")
 _FILE_NAME = re.compile(r"(?:[a-z0-9_-][a-z0-9_.-]*/){0,3}[a-z0-9_-][a-z0-9_.-]*")
@@ -40,7 +39,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")  # names 
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` may be the id of an artifact, a job or an asset (32 to 64 lower-case hex digits)."""
+    """Whether `text` may be the id of an artifact or an asset: a sha256, 64 lower-case hex digits."""
     return _ID.fullmatch(text) is not None
 
 
@@ -74,7 +73,7 @@ def _at_most(value: float, limit: float, what: str) -> None:
 
 
 def _id(text: str, what: str) -> None:
-    _need(is_id(text), BAD_MESSAGE, f"The {what} is not an id of 32 to 64 hex digits.")
+    _need(is_id(text), BAD_MESSAGE, f"The {what} is not an id of 64 hex digits.")
 
 
 def _job_id(text: str) -> None:
@@ -82,7 +81,7 @@ def _job_id(text: str) -> None:
 
 
 def _sha256(text: str) -> None:
-    _need(_SHA256.fullmatch(text) is not None, BAD_MESSAGE, "The asset's sha256 is not 64 hex digits.")
+    _need(is_id(text), BAD_MESSAGE, "The asset's sha256 is not 64 hex digits.")
 
 
 def _file_name(name: str) -> None:

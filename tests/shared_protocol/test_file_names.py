@@ -25,6 +25,7 @@ def test_bad_names(name: str) -> None:
     assert not is_file_name(name)
 
 
-@pytest.mark.parametrize("text", ["", "ab", "g" * 32, "A" * 32, "a" * 31, "a" * 65, "a" * 32 + "\n", "../" + "a" * 32])
+@pytest.mark.parametrize("text", ["", "ab", "g" * 64, "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", "../" + "a" * 61])
 def test_bad_ids(text: str) -> None:
     assert not is_id(text)
+    assert is_id("0f" * 32)
