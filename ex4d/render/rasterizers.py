@@ -35,7 +35,7 @@ class NumbaRasterizer:
 
     name = "numba"
     label = "CPU (Numba)"
-    licence = "BSD-2-Clause"
+    licence = "Apache-2.0"  # the code is ours; what compiles it stands under "built on" in `ex4d doctor`
     commercial_use = True
 
     def available(self) -> tuple[bool, str]:

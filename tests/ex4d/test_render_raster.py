@@ -196,7 +196,7 @@ def test_code_that_cannot_be_kept_on_disk_is_compiled_anyway(caplog: pytest.LogC
 def test_the_table_tells_what_an_artist_must_know() -> None:
     door = choose(RASTERIZERS, "numba", "rasterizer")
     assert door.available() == (True, "")
-    assert door.commercial_use
+    assert (door.licence, door.commercial_use) == ("Apache-2.0", True)
     with pytest.raises(Ex4dError, match="rasterizer called 'voxels'"):
         choose(RASTERIZERS, "voxels", "rasterizer")
 
