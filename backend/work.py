@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -16,10 +16,8 @@ from typing import Final
 import numpy as np
 
 from ex4d import pipeline
-from ex4d.depth import DEPTH_DOORS
+from ex4d.doctor import doors as installed_doors
 from ex4d.doors import Door
-from ex4d.generate import GENERATORS
-from ex4d.render import RASTERIZERS
 from ex4d.values import CameraPath, SourceModel
 from shared_protocol import messages as m
 from shared_protocol.errors import CANCELLED, INTERNAL, LIMIT, Ex4dError
@@ -38,12 +36,7 @@ _WINDOWS_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 
 def doors() -> tuple[m.Door, ...]:
     """Every estimator, rasterizer and generator, with whether it works here."""
-    tables: tuple[tuple[str, Iterable[Door]], ...] = (
-        ("depth", DEPTH_DOORS.values()),
-        ("rasterizer", RASTERIZERS.values()),
-        ("generator", GENERATORS.values()),
-    )
-    return tuple(_door(kind, door) for kind, table in tables for door in table)
+    return tuple(_door(kind, door) for kind, door in installed_doors())
 
 
 def _door(kind: str, door: Door) -> m.Door:
