@@ -201,7 +201,7 @@ def _send_generate(strip: bpy.types.Strip, conditioning: str) -> None:
 
 def _generated(event: ev.JobFinished) -> None:
     take = sidecar.read_json(event.folder / "take.json")
-    for frame in sorted((event.folder / "frames").glob("*.png")):  # an undo may have taken some off the strip
+    for frame in sorted((event.folder / "frames").glob("[0-9]*.png")):  # an undo may have taken some off the strip
         strips.put_frame(event.job_id, int(frame.stem), frame.name)
     if strips.finish(event.job_id, take):
         status.say(f"The take '{event.folder.name}' is finished.")
@@ -264,7 +264,7 @@ def failed(event: ev.JobFailed) -> None:
         if job_id == event.job_id or (strip[strips.STATE] == strips.WAITING and strip[strips.AFTER] == event.job_id):
             folder = strips.take_folder(strip)
             if not strips.withdraw(job_id):
-                _remove_unfinished(folder, "frames/*.png")
+                _remove_unfinished(folder, "frames/[0-9]*.png")
     status.say(event.message, hint=event.hint, level="INFO" if event.code == "CANCELLED" else "ERROR")
 
 

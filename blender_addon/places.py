@@ -49,5 +49,5 @@ def stored(path: Path) -> str:
 
 
 def resolved(text: str) -> Path:
-    """The path that was kept."""
-    return Path(bpy.path.abspath(text))
+    """The path that was kept, without the `..` in it that Blender writes."""
+    return Path(os.path.normpath(bpy.path.abspath(text)))

@@ -3,7 +3,9 @@
 
 A strip has all of its frames from the start, every element pointing at one slate: an image strip whose first file
 is missing can crash Blender, and a file name that was once read stays in the cache of some versions. A frame that
-arrives is put in by giving its element the frame's own name. Strips are found by the job they belong to each time.
+arrives is put in by giving its element the frame's own name. The slate lies beside the frames, hidden: when a .blend is
+saved elsewhere, Blender takes the folder of a strip's first file for that of all. Strips are found by the job they
+belong to each time.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ SETTINGS = "ex4d_settings"  # generator and seed
 TAKE = "ex4d_take"  # take.json
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
-_SLATE = "slate.png"
+_SLATE = ".slate.png"
 _CHANNELS = 128  # Blender's own limit
 
 
@@ -58,23 +60,21 @@ def add(
     Raises:
         Ex4dError: DISK.
     """
-    write_file(take / _SLATE, slate(*size))
-    (take / "frames").mkdir(exist_ok=True)
+    first_file = take / "frames" / _SLATE
+    write_file(first_file, slate(*size))
     editor = scene.sequence_editor_create()
     compat.show_in_sequencer(context, scene)
     with _unread(editor):
         strip = editor.strips.new_image(
             name=take.name,
-            filepath=str(take / _SLATE),
+            filepath=str(first_file),
             channel=_free_channel(editor, scene.frame_start, frames),
             frame_start=scene.frame_start,
             fit_method="FIT",
         )
-        # A folder of its own and a way out of it to the slate, so that the frames keep their plain names.
-        strip.directory = places.stored(take / "frames")
-        strip.elements[0].filename = f"../{_SLATE}"
+        strip.directory = places.stored(first_file.parent)
         for _ in range(frames - 1):
-            strip.elements.append(f"../{_SLATE}")
+            strip.elements.append(_SLATE)
     strip[JOB], strip[STATE], strip[AFTER] = job_id, WAITING if after else WORKING, after
     strip[SETTINGS] = dict(settings)
     return str(strip.name)
@@ -119,7 +119,7 @@ def take_folder(strip: bpy.types.Strip) -> Path:
 
 def arrived(strip: bpy.types.Strip) -> int:
     """How many frames of a strip are there."""
-    return sum(1 for element in strip.elements if not element.filename.endswith(_SLATE))
+    return sum(1 for element in strip.elements if element.filename != _SLATE)
 
 
 def finish(job_id: str, take: dict[str, object]) -> bool:

@@ -120,7 +120,9 @@ def test_linking_keeps_what_is_there(tmp_path: Path) -> None:
 
 def test_export_counts_from_where_the_artist_says_and_overwrites_nothing(tmp_path: Path) -> None:
     take, out = tmp_path / "take", tmp_path / "out"
-    files(take, "frames/0001.png", "frames/0002.png", "colour/0001.png", "mask/0001.png", "take.json", "slate.png")
+    files(
+        take, "frames/0001.png", "frames/0002.png", "colour/0001.png", "mask/0001.png", "take.json", "frames/.slate.png"
+    )
     written = project.export_take(take, out, first=1001)
     assert sorted(p.relative_to(out).as_posix() for p in written) == [
         "colour/1001.png", "frames/1001.png", "frames/1002.png", "mask/1001.png", "take.json",

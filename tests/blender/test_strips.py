@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 import pytest
 
-from blender_addon import strips
+from blender_addon import compat, strips
 from blender_addon.core.slate import slate
 from shared_protocol.errors import LIMIT, Ex4dError
 
@@ -40,8 +40,8 @@ def test_a_strip_has_its_whole_length_from_the_start_and_no_file_is_missing(take
     bpy.context.scene.frame_start = 11
     name = add(take)
     assert name == "clip_v001"
-    assert names(name) == ["../slate.png"] * 4
-    assert (the(name).frame_final_start, the(name).frame_final_end) == (11, 15)
+    assert names(name) == [".slate.png"] * 4
+    assert compat.strip_range(the(name)) == (11, 15)
     folder = Path(bpy.path.abspath(the(name).directory))
     assert all((folder / n).is_file() for n in names(name)), "a missing first file can crash Blender"
     assert the(name).directory.startswith("//"), "the .blend and its takes can be moved together"
@@ -51,7 +51,7 @@ def test_frames_come_in_any_order_and_twice(take: Path) -> None:
     name = add(take)
     for number in (3, 1, 3):
         strips.put_frame("a" * 32, number, f"{number:04d}.png")
-    assert names(name) == ["0001.png", "../slate.png", "0003.png", "../slate.png"]
+    assert names(name) == ["0001.png", ".slate.png", "0003.png", ".slate.png"]
     assert strips.arrived(the(name)) == 2
     strips.put_frame("a" * 32, 9, "0009.png")  # beyond the end: nothing to show it on
     strips.put_frame("b" * 32, 2, "0002.png")  # of another job
@@ -61,7 +61,7 @@ def test_frames_come_in_any_order_and_twice(take: Path) -> None:
 def test_a_copied_and_renamed_strip_gets_the_frames_too(take: Path) -> None:
     add(take)
     the("clip_v001").name = "hero"
-    copy = bpy.context.scene.sequence_editor.strips.new_image("copy", str(take / "slate.png"), 5, 20)
+    copy = bpy.context.scene.sequence_editor.strips.new_image("copy", str(take / "frames" / ".slate.png"), 5, 20)
     copy.directory = the("hero").directory
     copy[strips.JOB] = "a" * 32
     strips.put_frame("a" * 32, 1, "0001.png")
@@ -84,7 +84,8 @@ def test_a_full_timeline_is_one_line(take: Path) -> None:
     editor = bpy.context.scene.sequence_editor
     for channel in range(1, 129):
         if not any(s.channel == channel for s in editor.strips):
-            editor.strips.new_effect(f"c{channel}", "COLOR", channel, 1, frame_end=10)
+            length = {"frame_end": 10} if bpy.app.version < (5, 0) else {"length": 9}
+            editor.strips.new_effect(f"c{channel}", "COLOR", channel, 1, **length)
     with pytest.raises(Ex4dError) as error:
         add(take, "b" * 32)
     assert error.value.code == LIMIT
@@ -154,7 +155,7 @@ def test_a_frame_that_came_is_shown_in_place_of_the_slate(take: Path, tmp_path: 
     assert names(name)[1] == "0002.png"
     assert before < 0.3
     assert shown(tmp_path / "after.png") > 0.99
-    assert (take / "slate.png").read_bytes() == slate(64, 48)
+    assert (take / "frames" / ".slate.png").read_bytes() == slate(64, 48)
 
 
 def shown(path: Path) -> float:
@@ -164,3 +165,17 @@ def shown(path: Path) -> float:
     value = sum(image.pixels[:3]) / 3.0
     bpy.data.images.remove(image)
     return value
+
+
+@pytest.mark.parametrize("arrived", [(), (1,), (3,)])
+def test_a_take_in_the_making_stays_whole_when_the_file_is_saved_elsewhere(
+    take: Path, tmp_path: Path, arrived: tuple[int, ...]
+) -> None:
+    name = add(take)
+    for number in arrived:
+        strips.put_frame("a" * 32, number, f"{number:04d}.png")
+    before = names(name)
+    (tmp_path / "other" / "place").mkdir(parents=True)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "other" / "place" / "copy.blend"))
+    assert names(name) == before
+    assert strips.take_folder(the(name)) == take
