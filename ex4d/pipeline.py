@@ -184,7 +184,7 @@ def generate(
         report.file(names[index])
     done = total - len(wanted)
     for index, frame in generator.frames(
-        conditioning, seed=seed, options=options, wanted=wanted, progress=report.progress, cancelled=lambda: False
+        conditioning, seed=seed, options=options, wanted=wanted, progress=report.progress
     ):
         write_png(folder / names[index], frame)
         report.file(names[index])

@@ -24,7 +24,6 @@ class Generator(Door, Protocol):
         options: Mapping[str, str | int | float | bool],
         wanted: Sequence[int],
         progress: Callable[[str, int, int], None],
-        cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, U8]]:
         """The frames of a shot, each as soon as it is ready.
 
@@ -36,8 +35,8 @@ class Generator(Door, Protocol):
             seed: of everything that is drawn at random.
             options: the generator's own settings.
             wanted: indices into the shot's frames, counted from 0.
-            progress: called as progress(phase, done, total) in preparation; may raise to stop the work.
-            cancelled: asked before each step.
+            progress: called as progress(phase, done, total) at each step, which is where it may raise
+                Ex4dError(CANCELLED) to stop the work.
 
         Yields:
             (index, [h, w, 3] uint8 sRGB).

@@ -13,7 +13,7 @@ from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
 from ex4d.values import U8, Bool, Conditioning, Shot
-from shared_protocol.errors import CANCELLED, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
 OnFrame = Callable[[int, U8, Bool, float], None]
 Known = Callable[[int], tuple[U8, Bool] | None]
@@ -22,7 +22,6 @@ Known = Callable[[int], tuple[U8, Bool] | None]
 def render_conditioning(
     shot: Shot,
     on_frame: OnFrame | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
     *,
     known: Known = lambda index: None,
     use_dwmesh: bool = True,
@@ -32,14 +31,13 @@ def render_conditioning(
 
     Args:
         shot: scene, camera, and the state of the source mesh at each frame.
-        on_frame: called as on_frame(index, colour, mask, coverage) after each frame, in order.
-        cancelled: asked before each frame.
+        on_frame: called as on_frame(index, colour, mask, coverage) after each frame, in order; it may raise to stop.
         known: gives colour and mask of a frame that was rendered earlier, so that it is not rendered again.
         use_dwmesh: see `render_frame`.
         rasterizer: one of `RASTERIZERS`.
 
     Raises:
-        Ex4dError: EMPTY_VIEW when no frame shows any of the surface (after the last frame), CANCELLED, SIZE_MISMATCH
+        Ex4dError: EMPTY_VIEW when no frame shows any of the surface (after the last frame), SIZE_MISMATCH
             when camera and source have differing lengths, BAD_INPUT for a camera that cannot be used, LIMIT for more
             frames than fit into memory.
     """
@@ -59,8 +57,6 @@ def render_conditioning(
     mask = np.empty((total, path.height, path.width), np.bool_)
     coverage = np.empty(total, np.float64)
     for index in range(total):
-        if cancelled():
-            raise Ex4dError(CANCELLED, "The rendering was stopped.")
         earlier = known(index)
         if earlier is not None:
             colour[index], mask[index] = earlier

@@ -52,9 +52,7 @@ def conditioning(clip: Clip, depth: DepthVideo, move: str = "30") -> Conditionin
 
 def paint(given: Conditioning, wanted: Sequence[int] | None = None) -> dict[int, np.ndarray]:
     wanted = range(len(given.mask)) if wanted is None else wanted
-    return dict(
-        PREVIEW.frames(given, seed=0, options={}, wanted=wanted, progress=lambda *_: None, cancelled=lambda: False)
-    )
+    return dict(PREVIEW.frames(given, seed=0, options={}, wanted=wanted, progress=lambda *_: None))
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +161,15 @@ def test_the_background_follows_the_depth_scale_that_the_artist_sets() -> None:
 
 
 def test_stopping_is_heard_and_unknown_options_are_named(block: Conditioning) -> None:
-    def run(stop: bool, options: dict[str, int]) -> list[tuple[int, np.ndarray]]:
-        return list(
-            PREVIEW.frames(block, seed=0, options=options, wanted=[1], progress=lambda *_: None, cancelled=lambda: stop)
-        )
+    def stop(_phase: str, done: int, _total: int) -> None:
+        if done == 2:
+            raise Ex4dError(CANCELLED, "Cancelled.")
 
     with pytest.raises(Ex4dError) as stopped:
-        run(True, {})
+        list(PREVIEW.frames(block, seed=0, options={}, wanted=[1], progress=stop))
     assert stopped.value.code == CANCELLED
     with pytest.raises(Ex4dError, match="steps") as refused:
-        run(False, {"steps": 3})
+        list(PREVIEW.frames(block, seed=0, options={"steps": 3}, wanted=[1], progress=lambda *_: None))
     assert refused.value.code == BAD_INPUT
 
 
@@ -185,7 +182,6 @@ def test_progress_counts_up_to_its_total(block: Conditioning) -> None:
             options={},
             wanted=[0],
             progress=lambda _, done, total: told.append((done, total)),
-            cancelled=lambda: False,
         )
     )
     assert told == [(k, told[0][1]) for k in range(told[0][1] + 1)]
@@ -195,4 +191,4 @@ def test_nothing_wanted_is_nothing_done(block: Conditioning) -> None:
     def never(*_: object) -> None:
         pytest.fail("work was done")
 
-    assert not list(PREVIEW.frames(block, seed=0, options={}, wanted=[], progress=never, cancelled=lambda: False))
+    assert not list(PREVIEW.frames(block, seed=0, options={}, wanted=[], progress=never))

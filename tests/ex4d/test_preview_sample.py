@@ -55,9 +55,7 @@ def ratio(scene: Scene, move: str) -> float:
     frames = len(scene.mesh_depth)
     path = preset_path(move, frames, scene.pivot, scene.intrinsics, scene.clip.fps)
     given = render_conditioning(Shot(scene, path, static_source(scene, frames)))
-    made = GENERATORS["preview"].frames(
-        given, seed=0, options={}, wanted=range(frames), progress=lambda *_: None, cancelled=lambda: False
-    )
+    made = GENERATORS["preview"].frames(given, seed=0, options={}, wanted=range(frames), progress=lambda *_: None)
     return flicker([frame for _, frame in made], list(~given.mask)) / flicker(scene.clip.frames)
 
 

@@ -35,7 +35,7 @@ def moved(shot: Shot, world: np.ndarray) -> Shot:
 def test_every_frame_is_rendered_and_told_in_order() -> None:
     shot = shot_of()
     told = []
-    result = render_conditioning(shot, lambda *frame: told.append(frame), lambda: False)
+    result = render_conditioning(shot, lambda *frame: told.append(frame))
     assert [frame[0] for frame in told] == [0, 1, 2]
     for index, colour, mask, coverage in told:
         np.testing.assert_array_equal(colour, result.colour[index])
@@ -116,10 +116,16 @@ def test_a_shot_that_would_not_fit_into_memory_is_refused_before_rendering(monke
     assert len(render_conditioning(shot).colour) == 3
 
 
-def test_it_stops_before_the_next_frame_when_cancelled() -> None:
+def test_it_stops_where_whoever_is_told_of_a_frame_says_so() -> None:
     told: list[int] = []
+
+    def on_frame(index: int, *_: object) -> None:
+        told.append(index)
+        if index == 1:
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
     with pytest.raises(Ex4dError) as caught:
-        render_conditioning(shot_of(3), lambda index, *_: told.append(index), lambda: len(told) == 2)
+        render_conditioning(shot_of(3), on_frame)
     assert caught.value.code == CANCELLED
     assert told == [0, 1]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ex4d.values import F32, U8, Bool, Conditioning, Intrinsics
-from shared_protocol.errors import BAD_INPUT, CANCELLED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 # The outermost seen pixels have the colours of both sides of an edge mixed in: they give way to what is painted, the
 # next ones blend, and from this many pixels inside on nothing is touched.
@@ -39,7 +39,6 @@ class PreviewGenerator:
         options: Mapping[str, str | int | float | bool],
         wanted: Sequence[int],
         progress: Callable[[str, int, int], None],
-        cancelled: Callable[[], bool],
     ) -> Iterator[tuple[int, U8]]:
         """See `ex4d.generate.Generator.frames`. Nothing is drawn at random, so the seed makes no difference.
 
@@ -54,7 +53,6 @@ class PreviewGenerator:
         from ex4d.generate.preview.world import STEPS, build_world
 
         def step(done: int) -> None:
-            _stop_if(cancelled)
             progress("Building the background", done, STEPS)
 
         step(0)
@@ -62,7 +60,6 @@ class PreviewGenerator:
         layers = build_world(shot.scene, step)
         source, path = shot.source, shot.path
         for index in wanted:
-            _stop_if(cancelled)
             focal = float(source.focal[index])
             behind, covered = draw(
                 layers,
@@ -102,8 +99,3 @@ def compose(colour: U8, mask: Bool, behind: F32, covered: Bool) -> U8:
         out = membrane(out.astype(np.float32), known)
     painted: U8 = np.clip(out + 0.5, 0.0, 255.0).astype(np.uint8)
     return painted
-
-
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Ex4dError(CANCELLED, "The preview was stopped.")
