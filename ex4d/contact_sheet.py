@@ -28,6 +28,7 @@ def contact_sheet(
     *,
     coverage: Sequence[float] | None = None,
     source_frames: Sequence[int] | None = None,
+    made_by: str = "",
 ) -> None:
     """Writes a PNG with rows source, conditioning and result, at frames evenly spaced from the first to the last.
 
@@ -39,6 +40,7 @@ def contact_sheet(
         columns: how many frames; fewer where the shot has fewer.
         coverage: share of each frame that the source saw, 0..1; written below the conditioning.
         source_frames: which frame of the scene each frame of the shot shows; frame k shows frame k by default.
+        made_by: name of the generator, written below "result".
 
     Raises:
         Ex4dError: BAD_INPUT for no frames, SIZE_MISMATCH where the lengths differ, whatever reading and writing report.
@@ -55,11 +57,11 @@ def contact_sheet(
     rows = (
         ("source", [scene.clip.frames[k] for k in shown], [f"frame {k + 1}" for k in shown]),
         (
-            "conditioning",
+            "conditioning\ndraft depth" if scene.draft else "conditioning",
             [_picture(conditioning[k]) for k in picks],
             ["" if coverage is None else f"{coverage[k]:.0%} seen" for k in picks],
         ),
-        ("result", [_picture(result[k]) for k in picks], [f"frame {k + 1} of {total}" for k in picks]),
+        (f"result\n{made_by}", [_picture(result[k]) for k in picks], [f"frame {k + 1} of {total}" for k in picks]),
     )
     widest_cell = (_WIDEST - _NAMES - _GAP * (len(picks) + 1)) // len(picks)
     narrow = min(min(picture.shape[1] / picture.shape[0] for picture in pictures) for _, pictures, _ in rows)
@@ -70,7 +72,8 @@ def contact_sheet(
 def _row(name: str, pictures: list[U8], captions: list[str], cell: int) -> U8:
     height = max(max(round(cell * p.shape[0] / p.shape[1]), 1) for p in pictures)
     sheet = np.full((height + _LINE + _GAP, _NAMES + (cell + _GAP) * len(pictures) + _GAP, 3), _PAPER, np.uint8)
-    _write(sheet, name, _GAP, _GAP + _LINE, _INK)
+    for line, text in enumerate(name.splitlines()):
+        _write(sheet, text, _GAP, _GAP + _LINE * (line + 1), _PALE if line else _INK)
     for k, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         left = _NAMES + _GAP + k * (cell + _GAP)
         size = (cell, max(round(cell * picture.shape[0] / picture.shape[1]), 1))

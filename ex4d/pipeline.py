@@ -258,12 +258,22 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
     coverage = [float(read_png(path).mean()) / 255.0 for path in pictures(conditioning_folder / "mask")]
     model = conditioning_folder / "source_model.json"
     shown = _load_source_model(model).frame.tolist() if model.exists() else None
-    contact_sheet(load_scene(scene_folder), colour, frames, output, coverage=coverage, source_frames=shown)
+    made_by = _generator_of(frames_folder.parent / "take.json")
+    scene = load_scene(scene_folder)
+    contact_sheet(scene, colour, frames, output, coverage=coverage, source_frames=shown, made_by=made_by)
 
 
 def pictures(folder: Path) -> list[Path]:
     """The PNG files of a folder in the order of their numbers, without hidden ones (other systems' and unfinished)."""
     return sorted((path for path in folder.glob("*.png") if not path.name.startswith(".")), key=natural)
+
+
+def _generator_of(take: Path) -> str:
+    """Name of the generator in a side-car; "" where there is none that says so."""
+    try:
+        return str(json.loads(take.read_text("utf-8"))["generator"]["name"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
 def _load_source_model(file: Path) -> SourceModel:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mesh_cases import small_scene
 
 from ex4d.contact_sheet import contact_sheet
 from ex4d.images import read_png, write_png
+from ex4d.values import Scene
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 
 RED, GREEN = np.array([250, 10, 10], np.uint8), np.array([10, 250, 10], np.uint8)
@@ -64,3 +66,19 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
         contact_sheet(scene, [], [], tmp_path / "sheet.png")
     assert caught.value.code == BAD_INPUT
     assert not list(tmp_path.iterdir())
+
+
+def test_draft_depth_and_the_generator_are_named_beside_their_rows(tmp_path: Path) -> None:
+    frames = [flat(RED, 90, 160)]
+
+    def inks(scene: Scene, made_by: str = "") -> list[int]:
+        """Inked pixels of the column of names, in each third of the sheet."""
+        contact_sheet(scene, frames, frames, tmp_path / "sheet.png", made_by=made_by)
+        names = (read_png(tmp_path / "sheet.png")[:, :130] > 60).any(axis=-1)
+        return [int(part.sum()) for part in np.array_split(names, 3)]
+
+    plain = inks(small_scene(1))
+    draft = inks(replace(small_scene(1), draft=True), "preview")
+    assert draft[0] == plain[0]
+    assert draft[1] > plain[1] + 50
+    assert draft[2] > plain[2] + 50
