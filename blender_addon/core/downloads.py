@@ -187,6 +187,9 @@ class Job:
                 return
             if listing is None or not listing.complete:
                 raise Ex4dError(INTERNAL, "The backend calls this job done, and its files are not complete.")
+            self.missing = {f.name: f for f in listing.files if not safe_target(self.folder, f.name).is_file()}
+            if self.missing:  # deleted by hand since they came
+                return
             self.over = True
             if self.link_from is not None:
                 link_files(self.link_from, self.folder)

@@ -40,6 +40,17 @@ def clean_name(text: str, fallback: str = "shot") -> str:
     return name[:80] or fallback
 
 
+def clip_name(clip: Path) -> str:
+    """What a reconstruction of this clip is called: `plate.1001.png` and `plate.mov` are "plate", a bare number is
+    called after its folder."""
+    if clip.is_dir():
+        return clean_name(clip.name, "clip")
+    name = clip.stem
+    if clip.suffix.lower() in PICTURES:
+        name = re.sub(r"[_.\- ]*\d+$", "", name) or clip.absolute().parent.name
+    return clean_name(name, "clip")
+
+
 def new_version(parent: Path, name: str) -> Path:
     """Make and return the next free folder `<name>_v001`, `_v002`, ... in `parent`.
 
@@ -200,6 +211,8 @@ def export_take(
     Raises:
         Ex4dError: NOT_FOUND when the take has no frames, BAD_INPUT when a file is there already, DISK.
     """
+    if not take.is_dir():
+        raise Ex4dError(NOT_FOUND, f"The take's folder '{take}' is gone.", "Press Generate to make the take again.")
     copies: list[tuple[Path, Path]] = []
     for folder in folders:
         pictures = sorted(p for p in (take / folder).glob("*.png") if p.stem.isdigit())

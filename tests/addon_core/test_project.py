@@ -135,6 +135,25 @@ def test_export_counts_from_where_the_artist_says_and_overwrites_nothing(tmp_pat
     assert not (out / "take.json").exists(), "nothing was written"
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("plate.mov", "plate"),
+        ("sh010.1001.png", "sh010"),
+        ("sh010_v02_0001.exr", "sh010_v02"),
+        ("shot 7.mp4", "shot_7"),
+        ("plates/0001.png", "plates"),
+    ],
+)
+def test_a_reconstruction_is_called_after_its_clip(tmp_path: Path, file: str, name: str) -> None:
+    assert project.clip_name(tmp_path / file) == name
+
+
+def test_a_take_whose_folder_is_gone_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(Ex4dError, match="is gone"):
+        project.export_take(tmp_path / "take", tmp_path / "out")
+
+
 def test_a_take_without_frames_is_not_exported(tmp_path: Path) -> None:
     (tmp_path / "take").mkdir()
     with pytest.raises(Ex4dError) as error:
