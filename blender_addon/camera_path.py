@@ -50,11 +50,11 @@ def render_job(scene: bpy.types.Scene) -> Render:
     Raises:
         Ex4dError: NOT_FOUND (nothing is reconstructed here), or as `sample`.
     """
-    built = reconstruction.of_scene(scene)
+    mesh = reconstruction.of_scene(scene).need(reconstruction.MESH)
     frames = range(scene.frame_start, scene.frame_end + 1)
-    cameras = sample(scene, FOLLOW_SCENE, built.mesh, frames)
+    cameras = sample(scene, FOLLOW_SCENE, mesh, frames)
     width, height = resolution(scene)
-    artifact = str(scene.objects[built.mesh].get(reconstruction.ARTIFACT, ""))
+    artifact = str(scene.objects[mesh].get(reconstruction.ARTIFACT, ""))
     return Render(artifact, width, height, frame_rate(scene), cameras)
 
 

@@ -30,7 +30,7 @@ class EX4D_OT_apply_move(Step, bpy.types.Operator):
     def work(self, context):
         scene = context.scene
         built = reconstruction.of_scene(scene)
-        camera = built.shot_camera
+        camera = built.need(reconstruction.SHOT_CAMERA)
         pivot = reconstruction.manifest_of(built.collection).pivot
         camera_moves.apply(scene, camera, self.move or scene.ex4d.move, scene.frame_start, scene.frame_end, pivot)
         seen = scene.camera is not None and scene.camera.name == camera

@@ -60,9 +60,7 @@ class _Panel:
         _status(layout, state, _columns(context))
         ready = state.link in (ev.CONNECTED, ev.RECONNECTING)
         _clip(layout, settings, ready)
-        reconstructed = context.scene.camera is not None and any(
-            reconstruction.ARTIFACT in c for c in context.scene.collection.children_recursive
-        )
+        reconstructed = any(reconstruction.MANIFEST in c for c in context.scene.collection.children_recursive)
         if reconstructed:
             _mesh(layout, context)
         _camera(layout, settings, reconstructed)
@@ -115,7 +113,7 @@ def _clip(layout, settings, ready):
 def _mesh(layout, context):
     """What can be dragged on the mesh, and how it is shown."""
     try:
-        mesh = bpy.data.objects[reconstruction.of_scene(context.scene).mesh]
+        mesh = bpy.data.objects[reconstruction.of_scene(context.scene).need(reconstruction.MESH)]
     except Ex4dError as error:  # a part of the reconstruction was deleted
         layout.label(text=error.message, icon="ERROR")
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -28,13 +28,28 @@ MANIFEST = "ex4d_manifest"  # on the collection and the root: scene.json's value
 
 @dataclass(frozen=True)
 class Built:
-    """Names of what `build` made."""
+    """Names of what `build` made; "" for what is gone."""
 
     collection: str
     root: str
     source_camera: str
     mesh: str
     shot_camera: str
+
+    def need(self, role: str) -> str:
+        """Name of a part.
+
+        Raises:
+            Ex4dError: NOT_FOUND, it is gone.
+        """
+        name = str(getattr(self, role))
+        if not name:
+            raise Ex4dError(
+                NOT_FOUND,
+                f"The {role.replace('_', ' ')} of '{self.collection}' is gone.",
+                "Undo its deletion, or reconstruct the clip again.",
+            )
+        return name
 
 
 def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", set_up_scene: bool = True) -> Built:
@@ -103,39 +118,34 @@ def find(collection_name: str) -> Built:
     """The parts of a reconstruction by its collection, whatever they are called now.
 
     Raises:
-        Ex4dError: NOT_FOUND, the collection or one of its parts is gone.
+        Ex4dError: NOT_FOUND, the collection is gone.
     """
     collection = bpy.data.collections.get(collection_name)
     if collection is None:
-        raise Ex4dError(
-            NOT_FOUND, f"The collection '{collection_name}' is gone.", "Reconstruct or import the clip again."
-        )
-    names = {}
-    for role in (ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA):
-        found = [obj.name for obj in collection.all_objects if obj.get(ROLE) == role]
-        if not found:
-            raise Ex4dError(
-                NOT_FOUND,
-                f"The {role.replace('_', ' ')} of '{collection_name}' is gone.",
-                "Undo its deletion, or import the reconstruction again.",
-            )
-        names[role] = found[0]
-    return Built(collection_name, names[ROOT], names[SOURCE_CAMERA], names[MESH], names[SHOT_CAMERA])
+        raise Ex4dError(NOT_FOUND, f"The collection '{collection_name}' is gone.", "Reconstruct the clip again.")
+    names = {role: "" for role in (ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA)}
+    for obj in reversed(collection.all_objects):
+        names[obj.get(ROLE)] = obj.name
+    return Built(collection_name, *(names[role] for role in (ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA)))
 
 
 def of_scene(scene: bpy.types.Scene) -> Built:
     """The reconstruction in the scene; of several, the one whose camera the scene uses, else the last one built.
 
+    Its shot camera is the one that the scene looks through, where the artist made copies.
+
     Raises:
-        Ex4dError: NOT_FOUND, there is none, or a part of it is gone.
+        Ex4dError: NOT_FOUND, there is none.
     """
     collections = [c for c in scene.collection.children_recursive if MANIFEST in c]
     if not collections:
         raise Ex4dError(
             NOT_FOUND, f"Nothing is reconstructed in the scene '{scene.name}'.", "Reconstruct a clip first."
         )
-    looking = [c for c in collections if scene.camera is not None and scene.camera.name in c.all_objects]
-    return find((looking or collections)[-1].name)
+    camera = scene.camera
+    looking = [c for c in collections if camera is not None and camera.name in c.all_objects]
+    built = find((looking or collections)[-1].name)
+    return replace(built, shot_camera=camera.name) if looking and camera.get(ROLE) == SHOT_CAMERA else built
 
 
 def manifest_of(collection_name: str) -> SceneManifest:
