@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -51,3 +52,25 @@ def stored(path: Path) -> str:
 def resolved(text: str) -> Path:
     """The path that was kept, without the `..` in it that Blender writes."""
     return Path(os.path.normpath(bpy.path.abspath(text)))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the folder of a take or a reconstruction that came to nothing; any other, and what is of use, stays.
+
+    What cannot be removed stays as well: it does no harm, since a version's number is never given twice.
+    """
+    ours = {"takes": "frames/[0-9]*.png", "scenes": "scene.json"}
+    sign = ours.get(folder.parent.name)
+    if sign is not None and folder.parent.parent == project_folder() and not any(folder.glob(sign)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def moved(text: str, old: Path, new: Path) -> str:
+    """A kept path that was relative to the folder `old`, as it is kept in a .blend in the folder `new`."""
+    if not text.startswith("//"):
+        return text
+    target = os.path.normpath(bpy.path.abspath(text, start=str(old)))
+    try:
+        return bpy.path.relpath(target, start=str(new))
+    except ValueError:  # another drive
+        return target

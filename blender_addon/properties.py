@@ -13,6 +13,9 @@ from bpy.props import (
 
 from shared_protocol.moves import MOVES
 
+PATHS = ("clip_path", "depth_path", "reconstruct_folder", "render_folder", "take_folder")  # of a scene
+_RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}
+
 _MOVE_LABELS = {
     "30": ("Arc 30°", "A quarter-height rise while turning 30 degrees around the pivot"),
     "60": ("Arc 60°", "Turn 60 degrees around the pivot, rising a little"),
@@ -27,12 +30,16 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     """Settings of the six steps, and which jobs made what is here."""
 
     clip_path: StringProperty(
-        name="Clip", description="A movie, or one picture of a numbered sequence", subtype="FILE_PATH"
+        name="Clip",
+        description="A movie, or one picture of a numbered sequence",
+        subtype="FILE_PATH",
+        options=_RELATIVE,
     )
     depth_path: StringProperty(
         name="Depth",
         description="Depth of the same clip: .npz, or a file of an EXR or 16-bit PNG sequence. Empty: it is estimated",
         subtype="FILE_PATH",
+        options=_RELATIVE,
     )
     depth_kind: EnumProperty(
         name="Depth is",
@@ -49,8 +56,13 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
         min=0.0,
         precision=1,
     )
-    first_frame: IntProperty(name="First frame", description="First frame of the clip to use", default=1, min=1)
-    frame_count: IntProperty(name="Frames", description="How many frames to use. 0: all", default=0, min=0)
+    first_frame: IntProperty(
+        name="First frame",
+        description="First frame of the clip to use. Counts from 1, whatever numbers the files have",
+        default=1,
+        min=1,
+    )
+    frame_count: IntProperty(name="Frames", description="How many frames to use. 0: all that follow", default=0, min=0)
     max_side: IntProperty(
         name="Longest side",
         description="Larger pictures are scaled down to it, in pixels",
@@ -76,8 +88,6 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     # Records, so that a .blend that is opened again finds its jobs.
     reconstruct_job: StringProperty(options={"HIDDEN"})
     reconstruct_folder: StringProperty(options={"HIDDEN"})
-    reconstruct_name: StringProperty(options={"HIDDEN"})
-    scene_artifact: StringProperty(options={"HIDDEN"})
     render_job: StringProperty(options={"HIDDEN"})
     render_folder: StringProperty(options={"HIDDEN"})
     render_hash: StringProperty(options={"HIDDEN"})

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 
 import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import jobs, runtime, status
+from . import handlers, jobs, results, runtime, status
 from .core import events as ev
 
 _log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ _BUSY_S, _IDLE_S = 0.05, 0.2  # between two ticks
 _CHANGES_FILE = (ev.FileArrived, ev.JobFinished, ev.JobFailed)
 
 _waiting: deque[ev.Event] = deque()  # events that change data, held back while Blender renders
+_switched_on: list[bool] = []  # until the first tick: the open file was not looked at
 
 
 def pump(budget_s: float = 0.004) -> int:
@@ -34,6 +36,9 @@ def pump(budget_s: float = 0.004) -> int:
     Args:
         budget_s: no event is begun after this many seconds.
     """
+    if _switched_on:
+        _switched_on.clear()
+        _guarded("looking for jobs", handlers.look_for_jobs)
     end = time.monotonic() + budget_s
     rendering = bpy.app.is_job_running("RENDER")  # strips and objects must not change under a renderer
     handled = 0
@@ -47,21 +52,21 @@ def pump(budget_s: float = 0.004) -> int:
                 continue
         if event is None:
             break
-        _handle(event)
+        _guarded(type(event).__name__, _dispatch, event)
         handled += 1
     if handled:
         status.redraw()
     return handled
 
 
-def _handle(event: ev.Event) -> None:
+def _guarded(what: str, work: Callable[..., None], *arguments: ev.Event) -> None:
     try:
-        _dispatch(event)
+        work(*arguments)
     except Ex4dError as e:
         status.idle()
         status.fail(e)
     except Exception:  # a timer that raises is taken off by Blender, and everything would stand still
-        _log.exception("while handling %s", type(event).__name__)
+        _log.exception("while handling %s", what)
         status.say("Something went wrong in the extension.", hint="The log says more.", level="ERROR")
 
 
@@ -73,18 +78,20 @@ def _dispatch(event: ev.Event) -> None:
             bad = event.state in (ev.FAILED, ev.RECONNECTING)
             level = "ERROR" if event.state == ev.FAILED else "WARNING" if bad else "INFO"
             status.say(event.message, hint=event.hint, level=level)
-        case ev.Uploading():
+        case ev.Uploading() if jobs.is_known(event.job_id):
             status.progress(event.job_id, f"Sending {event.name}", event.done, event.total)
         case ev.JobChanged():
             info = event.info
+            if not jobs.is_known(info.job_id):  # of a file that was open before
+                return
             count = f"{info.done}/{info.total}  " if info.total else ""
             status.progress(info.job_id, f"{count}{info.phase or info.state}", info.done, info.total)
         case ev.FileArrived():
-            jobs.file_arrived(event)
+            results.file_arrived(event)
         case ev.JobFinished():
-            jobs.finished(event)
+            results.finished(event)
         case ev.JobFailed():
-            jobs.failed(event)
+            results.failed(event)
         case ev.Exported():
             status.say(f"Exported {event.files} files to '{event.destination}'.")
         case ev.Problem():
@@ -96,8 +103,9 @@ def _tick() -> float:
 
 
 def register() -> None:
-    """Start the background thread and the timer."""
+    """Start the background thread and the timer. The open file is out of reach until the timer ticks."""
     runtime.start()
+    _switched_on[:] = [True]
     bpy.app.timers.register(_tick, first_interval=_BUSY_S, persistent=True)
 
 
@@ -107,3 +115,4 @@ def unregister() -> None:
         bpy.app.timers.unregister(_tick)
     runtime.stop()
     _waiting.clear()
+    _switched_on.clear()

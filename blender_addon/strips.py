@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -26,7 +27,7 @@ from .core.slate import slate
 JOB = "ex4d_job"  # id of the generate job
 STATE = "ex4d_state"  # one of WAITING, WORKING, DONE, FAILED
 AFTER = "ex4d_after"  # id of the render job it waits for; "" = none
-SETTINGS = "ex4d_settings"  # generator and seed
+SETTINGS = "ex4d_settings"  # what the take is asked to be, and by which versions
 TAKE = "ex4d_take"  # take.json
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
@@ -43,7 +44,7 @@ def add(
     frames: int,
     job_id: str,
     after: str,
-    settings: dict[str, int | str],
+    settings: dict[str, Any],
 ) -> str:
     """Put a strip for a take that is about to be made onto the first free channel. Returns its name.
 

@@ -24,11 +24,11 @@ LONG = 60  # frames of a job that is still at work when the backend is killed
 
 def strip_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Grows while the pump is turned: frames on the strip after each change, and the job's state at that time."""
-    from blender_addon import jobs, pump
+    from blender_addon import pump, results
 
     states: dict[str, str] = {}
     changes: list[tuple[int, str]] = []
-    file_arrived, dispatch = jobs.file_arrived, pump._dispatch
+    file_arrived, dispatch = results.file_arrived, pump._dispatch
 
     def noting_the_strip(event: Any) -> None:
         before = bench.frames_there()
@@ -42,7 +42,7 @@ def strip_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
             states[info.job_id] = info.state
         dispatch(event)
 
-    monkeypatch.setattr(jobs, "file_arrived", noting_the_strip)
+    monkeypatch.setattr(results, "file_arrived", noting_the_strip)
     monkeypatch.setattr(pump, "_dispatch", noting_the_state)
     return changes
 
@@ -220,27 +220,6 @@ def test_takes_never_overwrite_each_other(bench: Bench, clip: Path, tmp_path: Pa
     assert sorted(p.name for p in (tmp_path / "out" / "frames").iterdir())[0] == "1001.png"
     bpy.ops.ex4d.export_take(directory=str(tmp_path / "out"), first=1001)
     bench.until(lambda: "exists already" in bench.said)
-
-
-def test_an_undo_in_the_middle_of_a_job_loses_no_frame(bench: Bench, clip: Path) -> None:
-    bench.start()
-    bench.reconstruct(clip, clip.with_name("depth.npz"))
-    bpy.ops.ex4d.apply_move(move="60")
-    bpy.ops.ed.undo_push(message="move")
-    bpy.ops.ex4d.generate()
-    bpy.ops.ed.undo_push(message="take")
-    bench.scene.camera.location.x += 1.0
-    bpy.ops.ed.undo_push(message="something else")
-    bench.until(lambda: bench.frames_there() >= 2)
-    bpy.ops.ed.undo()
-    assert bench.frames_there() == 0, "undo brought the strip back as it was when it was made"
-    bench.until(lambda: bench.strips()[0]["ex4d_state"] == "done")
-    assert bench.frames_there() == 8
-    bpy.ops.ed.undo()  # of the finished take
-    bpy.ops.ed.undo()  # of the camera
-    if bench.strips():
-        bench.until(lambda: bench.strips()[0]["ex4d_state"] == "done")
-        assert bench.frames_there() == 8
 
 
 def test_two_takes_asked_for_at_once_both_come(bench: Bench, clip: Path) -> None:

@@ -133,7 +133,12 @@ def test_menus_name_the_doors_and_why_one_is_shut(bench: Bench, events: list[Any
 def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: list[Any]) -> None:
     from blender_addon.core import events as ev
 
-    events.append(ev.JobChanged(JobInfo("a" * 32, "render", "running", "Rendering the new view", 3, 4, "b" * 32)))
+    news = ev.JobChanged(JobInfo("a" * 32, "render", "running", "Rendering the new view", 3, 4, "b" * 32))
+    events.append(news)
+    bench.pump()
+    assert not bench.status.job_id, "the job is of a file that was open before"
+    bench.settings.render_job = "a" * 32
+    events.append(news)
     bench.pump()
     assert bench.status.progress == pytest.approx(0.75)
     assert "bar:3/4  Rendering the new view" in drawn()
@@ -193,7 +198,7 @@ def test_the_selected_take_is_exported_with_no_backend(bench: Bench, tmp_path: P
 
 
 def test_the_pump_keeps_to_its_time_and_loses_nothing(bench: Bench, events: list[Any], monkeypatch: Any) -> None:
-    from blender_addon import jobs, pump
+    from blender_addon import pump, results
     from blender_addon.core import events as ev
 
     seen: list[str] = []
@@ -202,7 +207,7 @@ def test_the_pump_keeps_to_its_time_and_loses_nothing(bench: Bench, events: list
         time.sleep(0.001)
         seen.append(event.name)
 
-    monkeypatch.setattr(jobs, "file_arrived", slow)
+    monkeypatch.setattr(results, "file_arrived", slow)
     events.extend(ev.FileArrived("a" * 32, f"frames/{n:04d}.png", Path("x")) for n in range(50))
     start = time.perf_counter()
     handled = pump.pump(budget_s=0.004)
@@ -214,7 +219,7 @@ def test_the_pump_keeps_to_its_time_and_loses_nothing(bench: Bench, events: list
 
 
 def test_nothing_changes_while_blender_renders(bench: Bench, events: list[Any], monkeypatch: Any) -> None:
-    from blender_addon import jobs, pump
+    from blender_addon import pump, results
     from blender_addon.core import events as ev
 
     @dataclass
@@ -227,7 +232,7 @@ def test_nothing_changes_while_blender_renders(bench: Bench, events: list[Any], 
     app = App()
     monkeypatch.setattr(pump.bpy, "app", app)
     seen: list[str] = []
-    monkeypatch.setattr(jobs, "file_arrived", lambda event: seen.append(event.name))
+    monkeypatch.setattr(results, "file_arrived", lambda event: seen.append(event.name))
     events.extend(ev.FileArrived("a" * 32, f"frames/{n:04d}.png", Path("x")) for n in (1, 2))
     events.append(ev.Problem("DISK", "The disk is full.", ""))
     bench.pump()
