@@ -18,6 +18,27 @@ class EX4D_OT_reconstruct(Step, bpy.types.Operator):
         jobs.reconstruct(context.scene)
 
 
+class EX4D_OT_use_reconstruction(Step, bpy.types.Operator):
+    """Work on this reconstruction: show its mesh alone, and look through its shot camera"""
+
+    bl_idname = "ex4d.use_reconstruction"
+    bl_label = "Use Reconstruction"
+    bl_options = {"INTERNAL", "UNDO"}
+
+    collection: bpy.props.StringProperty()
+
+    def work(self, context):
+        reconstruction.show_alone(context.scene, self.collection)
+        manifest = reconstruction.manifest_of(self.collection)
+        context.scene.ex4d.draft_depth = manifest.draft
+        rate = manifest.fps[0] / manifest.fps[1]
+        status.say(
+            f"Working on '{self.collection}'.",
+            hint=f"Its clip has {manifest.frames} frames of {manifest.width} x {manifest.height} at {rate:.5g} fps; "
+            "the scene's range, rate and resolution are as they were.",
+        )
+
+
 class EX4D_OT_apply_move(Step, bpy.types.Operator):
     """Lay a camera move down as keyframes of the shot camera, to be edited freely"""
 
@@ -82,5 +103,11 @@ class EX4D_OT_choose_door(bpy.types.Operator):
 
 
 register, unregister = bpy.utils.register_classes_factory(
-    (EX4D_OT_reconstruct, EX4D_OT_apply_move, EX4D_OT_match_source_colours, EX4D_OT_choose_door)
+    (
+        EX4D_OT_reconstruct,
+        EX4D_OT_use_reconstruction,
+        EX4D_OT_apply_move,
+        EX4D_OT_match_source_colours,
+        EX4D_OT_choose_door,
+    )
 )

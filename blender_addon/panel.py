@@ -46,6 +46,14 @@ class EX4D_MT_generators(_DoorMenu, bpy.types.Menu):
     kind = "generator"
 
 
+class EX4D_MT_reconstructions(bpy.types.Menu):
+    bl_label = "Reconstruction"
+
+    def draw(self, context):
+        for name in reconstruction.names_in(context.scene):
+            self.layout.operator("ex4d.use_reconstruction", text=name).collection = name
+
+
 class _Panel:
     bl_label = "EX-4D"
     bl_category = "EX-4D"
@@ -60,7 +68,7 @@ class _Panel:
         _status(layout, state, _columns(context))
         ready = state.link in (ev.CONNECTED, ev.RECONNECTING)
         _clip(layout, settings, ready)
-        reconstructed = any(reconstruction.MANIFEST in c for c in context.scene.collection.children_recursive)
+        reconstructed = bool(reconstruction.names_in(context.scene))
         if reconstructed:
             _mesh(layout, context)
         _camera(layout, settings, reconstructed)
@@ -111,9 +119,12 @@ def _clip(layout, settings, ready):
 
 
 def _mesh(layout, context):
-    """What can be dragged on the mesh, and how it is shown."""
+    """Which clip it is, what can be dragged on its mesh, and how it is shown."""
+    built = reconstruction.of_scene(context.scene)
+    if len(reconstruction.names_in(context.scene)) > 1:
+        layout.menu("EX4D_MT_reconstructions", text=built.collection)
     try:
-        mesh = bpy.data.objects[reconstruction.of_scene(context.scene).need(reconstruction.MESH)]
+        mesh = bpy.data.objects[built.need(reconstruction.MESH)]
     except Ex4dError as error:  # a part of the reconstruction was deleted
         layout.label(text=error.message, icon="ERROR")
         return
@@ -145,7 +156,7 @@ def _take(layout, context, settings, reconstructed, ready):
     row.enabled = ready
     row.operator("ex4d.render_conditioning")
     if settings.coverage_hash:
-        column.label(text=f"Seen: {settings.coverage_mean:.0%} on average, {settings.coverage_min:.0%} at worst")
+        column.label(text=f"Last render: {settings.coverage_mean:.0%} seen, {settings.coverage_min:.0%} at worst")
     column.label(text="5  Take", icon="RENDER_ANIMATION")
     _door(column, "Generator", settings.generator, "EX4D_MT_generators", "generator")
     column.prop(settings, "seed")
@@ -204,5 +215,5 @@ class EX4D_PT_sequencer(_Panel, bpy.types.Panel):
 
 
 register, unregister = bpy.utils.register_classes_factory(
-    (EX4D_MT_estimators, EX4D_MT_generators, EX4D_PT_view3d, EX4D_PT_sequencer)
+    (EX4D_MT_estimators, EX4D_MT_generators, EX4D_MT_reconstructions, EX4D_PT_view3d, EX4D_PT_sequencer)
 )

@@ -40,7 +40,8 @@ def pump(budget_s: float = 0.004) -> int:
         _switched_on.clear()
         _guarded("looking for jobs", handlers.look_for_jobs)
     end = time.monotonic() + budget_s
-    rendering = bpy.app.is_job_running("RENDER")  # strips and objects must not change under a renderer
+    # Strips and objects must not change under a renderer.
+    rendering = bpy.app.is_job_running("RENDER") or bpy.app.is_job_running("OBJECT_BAKE")
     handled = 0
     while time.monotonic() < end:
         if _waiting and not rendering:

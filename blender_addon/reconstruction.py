@@ -137,15 +137,35 @@ def of_scene(scene: bpy.types.Scene) -> Built:
     Raises:
         Ex4dError: NOT_FOUND, there is none.
     """
-    collections = [c for c in scene.collection.children_recursive if MANIFEST in c]
-    if not collections:
+    names = names_in(scene)
+    if not names:
         raise Ex4dError(
             NOT_FOUND, f"Nothing is reconstructed in the scene '{scene.name}'.", "Reconstruct a clip first."
         )
     camera = scene.camera
-    looking = [c for c in collections if camera is not None and camera.name in c.all_objects]
-    built = find((looking or collections)[-1].name)
+    looking = [n for n in names if camera is not None and camera.name in bpy.data.collections[n].all_objects]
+    built = find((looking or names)[-1])
     return replace(built, shot_camera=camera.name) if looking and camera.get(ROLE) == SHOT_CAMERA else built
+
+
+def names_in(scene: bpy.types.Scene) -> tuple[str, ...]:
+    """Collections of all reconstructions in the scene, the first that was built first."""
+    return tuple(c.name for c in scene.collection.children_recursive if MANIFEST in c)
+
+
+def show_alone(scene: bpy.types.Scene, collection_name: str) -> None:
+    """Of several reconstructions, which lie in each other's way, show this one; look through its shot camera.
+
+    Raises:
+        Ex4dError: NOT_FOUND, its mesh is gone.
+    """
+    chosen = find(collection_name)
+    mesh = chosen.need(MESH)
+    for other in (find(name).mesh for name in names_in(scene)):
+        if other:
+            bpy.data.objects[other].hide_viewport = bpy.data.objects[other].hide_render = other != mesh
+    if chosen.shot_camera:
+        scene.camera = bpy.data.objects[chosen.shot_camera]
 
 
 def manifest_of(collection_name: str) -> SceneManifest:

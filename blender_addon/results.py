@@ -52,6 +52,7 @@ def _reconstructed(event: ev.JobFinished) -> None:
     for scene in scenes:
         scene.ex4d.reconstruct_job = ""
         built = reconstruction.build(scene, event.folder, name=event.folder.name, artifact=event.artifact)
+        reconstruction.show_alone(scene, built.collection)
         manifest = reconstruction.manifest_of(built.collection)
         scene.ex4d.draft_depth = manifest.draft
         count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"

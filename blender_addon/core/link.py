@@ -41,6 +41,7 @@ class Link:
         self._wait = _FIRST_WAIT_S
         self._launch: ev.Launch | None = None  # to be started when nobody answers
         self._process: subprocess.Popen[bytes] | None = None
+        self._answered = False  # it did, once: its end is no failed start
         self._stale = b""  # connection file as it was before the program was started
 
     # ---- what the artist asks
@@ -106,6 +107,7 @@ class Link:
             self._not_yet(e, stamp)
             return False
         self._give_up = self._launch = None
+        self._answered = True
         self._wait = _FIRST_WAIT_S
         welcome = self.client.welcome
         self._state = ev.CONNECTED
@@ -147,7 +149,7 @@ class Link:
         error = ended_early(self._process, self._launch.log_file)
         if error is not None:
             self._process = None
-        return error
+        return None if self._answered else error
 
     def _check(self, stamp: bytes) -> None:
         """Raise for a connection file that is known to lead nowhere."""
@@ -185,6 +187,7 @@ class Link:
         except Ex4dError as e:
             self._fail(e)
             return
+        self._answered = False
         _log.info("started %s (pid %d)", launch.command[0], self._process.pid)
         self._soon()
 

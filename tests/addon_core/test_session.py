@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from blender_addon.core import events as ev
+from blender_addon.core.launch import start_program
+from blender_addon.core.link import Link
 from blender_addon.core.session import Session
 from shared_protocol.client import new_job_id
 from shared_protocol.errors import CANCELLED, NOT_A_BACKEND, NOT_FOUND, UNREACHABLE, VERSION, Ex4dError
-from shared_protocol.messages import CameraSample, Generate, Reconstruct, Render
+from shared_protocol.messages import CameraSample, Generate, Reconstruct, Render, Welcome
 
 from .conftest import FRAMES, SIZE, Bench, backend_pid
 
@@ -203,6 +205,44 @@ def test_a_program_that_ends_at_once_is_quoted(bench: Bench, tmp_path: Path) -> 
     command = (sys.executable, "-c", "import sys; sys.exit('the disk is full')")
     bench.session.send(ev.Launch(command, bench.connection_file, tmp_path / "log"))
     assert "the disk is full" in bench.state_becomes(ev.FAILED).message
+
+
+def test_the_end_of_a_program_that_had_answered_is_no_failed_start(tmp_path: Path) -> None:
+    """Killed in the very moment in which the artist presses Start Backend."""
+    file, said, answers = tmp_path / "connection.json", [], [Client()]
+    file.write_text(json.dumps({"pid": os.getpid(), "address": "tcp://127.0.0.1:1"}))
+
+    def connect(*_: object) -> Client:
+        if not answers:
+            raise Ex4dError(UNREACHABLE, "No answer.")
+        return answers.pop()
+
+    link = Link(said.append, connect)
+    launch = ev.Launch((sys.executable, "-c", "import time; time.sleep(30)"), file, tmp_path / "log")
+    first = start_program(launch.command, launch.log_file)
+    link._process = first
+    link.want(launch)
+    assert link.tick()
+    link.lost(Ex4dError(UNREACHABLE, "Gone."))
+    link.want(launch)
+    first.kill()
+    first.wait()
+    link.tick()
+    second = link._process
+    assert second is not None
+    assert second is not first
+    second.kill()
+    second.wait()
+    assert ev.FAILED not in [event.state for event in said]
+
+
+class Client:
+    """Answers, and nothing more."""
+
+    welcome = Welcome("ex4d-backend", (1, 0), 1, ())
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 def test_another_program_on_the_port_is_said(bench: Bench, other_program: int) -> None:

@@ -233,7 +233,14 @@ def test_two_clips_in_a_scene_of_the_artists_own(
     bpy.ops.ex4d.apply_move(move="90")
     bpy.ops.ex4d.generate()
     all_done(bench)
-    scene.camera = first
+    meshes = {o.name: (o.hide_viewport, o.hide_render) for o in scene.objects if o.type == "MESH"}
+    assert meshes == {"clip_v001 mesh": (True, True), "clip_v002 mesh": (False, False)}, "they lie in each other's way"
+    assert scene.camera != first
+    bpy.ops.ex4d.use_reconstruction(collection="clip_v001")
+    assert "8 frames of 64 x 48 at 24 fps" in bench.said
+    assert scene.camera == first
+    assert not scene.objects["clip_v001 mesh"].hide_render
+    assert scene.objects["clip_v002 mesh"].hide_render
     scene.frame_start, scene.frame_end, scene.render.resolution_percentage = 0, 14, 50
     scene.render.resolution_x, scene.render.resolution_y = 64, 48
     bpy.ops.ex4d.generate()

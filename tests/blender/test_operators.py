@@ -70,7 +70,8 @@ class Layout:
 def drawn(kind: str = "EX4D_PT_view3d") -> list[str]:
     lines: list[str] = []
     cls = getattr(bpy.types, kind)
-    cls.draw(type("Self", (), {"layout": Layout(lines), "kind": cls.__dict__.get("kind", ""), "_choice": cls._choice}
+    choice = getattr(cls, "_choice", None)
+    cls.draw(type("Self", (), {"layout": Layout(lines), "kind": cls.__dict__.get("kind", ""), "_choice": choice}
                   if "_MT_" in kind else {"layout": Layout(lines)})(), bpy.context)  # fmt: skip
     return lines
 
@@ -113,6 +114,12 @@ def test_the_panel_has_what_can_be_dragged_on_the_mesh(bench: Bench, landscape: 
     assert not set(inputs) & set(drawn())
     built = reconstruction.build(bench.scene, landscape, name="clip")
     assert [x for x in drawn() if x in inputs] == inputs
+    assert not [x for x in drawn() if "reconstructions" in x]
+    other = reconstruction.build(bench.scene, landscape, name="other")
+    assert f"EX4D_MT_reconstructions:{other.collection}" in drawn()
+    assert drawn("EX4D_MT_reconstructions") == [f"ex4d.use_reconstruction:{n}" for n in ("clip", "other")]
+    bpy.ops.ex4d.use_reconstruction(collection="clip")
+    assert f"EX4D_MT_reconstructions:{built.collection}" in drawn()
     bpy.data.objects.remove(bpy.data.objects[built.mesh])
     assert any("mesh" in x and "gone" in x for x in drawn())
 
