@@ -161,9 +161,9 @@ def show_alone(scene: bpy.types.Scene, collection_name: str) -> None:
     """
     chosen = find(collection_name)
     mesh = chosen.need(MESH)
-    for other in (find(name).mesh for name in names_in(scene)):
-        if other:
-            bpy.data.objects[other].hide_viewport = bpy.data.objects[other].hide_render = other != mesh
+    for obj in (bpy.data.objects.get(find(name).mesh) for name in names_in(scene)):
+        if obj is not None and obj.library is None:
+            obj.hide_viewport = obj.hide_render = obj.name != mesh
     if chosen.shot_camera:
         scene.camera = bpy.data.objects[chosen.shot_camera]
 
