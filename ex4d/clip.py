@@ -89,7 +89,7 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
     expected = max(min(count or available, available), 1)
     frames = _gather((_resized(frame, size) for frame in decoded.frames()), expected, path.name)
     if decoded.damaged and (count == 0 or len(frames) < count):
-        good = f"Frames {first} to {first + len(frames) - 1} can be read: ask for {len(frames)}." if len(frames) else ""
+        good = f"Frames {first + 1} to {first + len(frames)} can be read: ask for {len(frames)}." if len(frames) else ""
         raise Ex4dError(NOT_A_CLIP, f"{path.name} is damaged or cut off.", good)
     if not len(frames):
         raise _beyond(path.name, first, None if rate.variable else movie.packets)
@@ -98,7 +98,7 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
     if decoded.damaged:
         notes.append("ffmpeg met damaged data; look at the frames before you trust them")
     if count and len(frames) < count:
-        notes.append(f"{count} frames were asked for; the clip has {len(frames)} from frame {first} on")
+        notes.append(f"{count} frames were asked for; the clip has {len(frames)} from frame {first + 1} on")
     if fps is not None and fps != rate.fps:
         notes.append(f"played at {spoken(fps)} fps instead of its own {spoken(rate.fps)}")
     return Clip(frames, fps or rate.fps, name_of(path), tuple(notes), size[0] / square[0])
@@ -158,7 +158,7 @@ def _read_sequence(
     if size != square:
         notes.append(f"scaled down from {_by(square)} to {_by(size)}")
     if count and len(frames) < count:
-        notes.append(f"{count} frames were asked for; the sequence has {len(frames)} from frame {first} on")
+        notes.append(f"{count} frames were asked for; the sequence has {len(frames)} from frame {first + 1} on")
     if fps is None:
         notes.append("image files carry no frame rate; 24 fps is assumed")
     name = files[0].stem.rstrip("0123456789").rstrip("._- ") or files[0].parent.name or "sequence"
@@ -201,8 +201,9 @@ def _check_memory(frames: int, size: tuple[int, int], name: str) -> None:
 
 
 def _beyond(name: str, first: int, total: int | None) -> Ex4dError:
-    has = "ends before" if total is None else f"has {total} frame{'s' if total != 1 else ''}, counted from 0"
-    return Ex4dError(BAD_INPUT, f"Frame {first} is beyond the end: {name} {has}.", "Choose an earlier first frame.")
+    # For a person, the first frame is frame 1.
+    has = "ends before" if total is None else f"has {total} frame{'s' if total != 1 else ''}"
+    return Ex4dError(BAD_INPUT, f"Frame {first + 1} is beyond the end: {name} {has}.", "Choose an earlier first frame.")
 
 
 def _by(size: tuple[int, int]) -> str:

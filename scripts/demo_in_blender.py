@@ -42,6 +42,8 @@ def main() -> int:
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:  # demo.py, which gets it too, says so
+        return 3
     return 0
 
 

@@ -79,11 +79,11 @@ def _window(total: int, first: int, frames: int, notes: list[str]) -> slice:
     if total >= first + frames:
         return slice(first, first + frames)
     if total == frames:
-        notes.append(f"the depth has as many frames as were chosen: its first belongs to the clip's frame {first}")
+        notes.append(f"the depth has as many frames as were chosen: its first belongs to the clip's frame {first + 1}")
         return slice(0, frames)
     raise Ex4dError(
         SIZE_MISMATCH,
-        f"The depth has {total} frame{'s' if total != 1 else ''}; the clip's frames {first} to {first + frames - 1} "
+        f"The depth has {total} frame{'s' if total != 1 else ''}; the clip's frames {first + 1} to {first + frames} "
         f"need {first + frames}.",
         "Give depth for every frame of the clip, or choose fewer frames.",
     )

@@ -102,7 +102,7 @@ def test_gaps_are_noted(tmp_path: Path) -> None:
 def test_wrong_sequences_get_one_clear_line(tmp_path: Path) -> None:
     folder = tmp_path / "shot"
     paths = write_all(folder, "f{:03}.png", 3)
-    with pytest.raises(Ex4dError, match="Frame 3 is beyond the end: shot has 3 frames") as caught:
+    with pytest.raises(Ex4dError, match="Frame 4 is beyond the end: shot has 3 frames") as caught:
         read_clip([folder], first=3)
     assert caught.value.code == BAD_INPUT
     write_png(paths[1], np.zeros((5, 7, 3), np.uint8))

@@ -64,7 +64,7 @@ def test_only_the_frames_asked_for_are_read(tmp_path: Path) -> None:
     short = read_clip([path], first=26, count=10)
     assert numbers(short.frames) == [26, 27, 28, 29]
     assert "10 frames were asked for" in notes_of(short)
-    with pytest.raises(Ex4dError, match=r"Frame 30 is beyond the end.*30 frames") as caught:
+    with pytest.raises(Ex4dError, match=r"Frame 31 is beyond the end.*30 frames") as caught:
         read_clip([path], first=30)
     assert caught.value.code == BAD_INPUT
 

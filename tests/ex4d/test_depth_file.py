@@ -120,7 +120,7 @@ def test_the_same_frames_as_the_clips_are_used(tmp_path: Path) -> None:
 
 def test_too_few_frames_are_refused(tmp_path: Path) -> None:
     for files in ([npz(tmp_path, depth=METRES)], exrs(tmp_path / "e", "Z")):
-        with pytest.raises(Ex4dError, match=r"has 6 frames; the clip's frames 3 to 6 need 7") as caught:
+        with pytest.raises(Ex4dError, match=r"has 6 frames; the clip's frames 4 to 7 need 7") as caught:
             estimate_depth(clip_of(4), files=files, first=3)
         assert caught.value.code == SIZE_MISMATCH
 
