@@ -9,7 +9,7 @@ from . import mesh_nodes, places, reconstruction, runtime, status
 from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
-_CHARACTER, _MARGIN = 6.6, 70.0  # pixels at a scale of 1: of a letter on average, of what stands beside the text
+_CHARACTER, _MARGIN = 7.0, 80.0  # pixels at a scale of 1: of a letter on average, of what stands beside the text
 
 
 class _DoorMenu:
