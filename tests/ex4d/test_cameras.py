@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def test_180_swings_to_both_sides_and_comes_back() -> None:
     np.testing.assert_allclose(eyes[-1], 0.0, atol=1e-12)
 
 
-def test_180_is_the_path_of_the_public_example(shared_data: Path) -> None:
+def test_180_is_the_path_of_the_public_example(reference: Callable[[str], Path]) -> None:
     # Its saved rows are right, up, backward of the camera; ours right, down, forward.
-    file = shared_data / "flower" / "camera_180.npz"
+    file = reference("flower/camera_180.npz")
     with np.load(file) as arrays:
         saved, matrix = arrays["extrinsics"].astype(np.float64), arrays["intrinsics"]
     ours = preset_path("180", 49, 2.7401087, Intrinsics(512, 512, 500, 500, 256, 256), Fraction(30))

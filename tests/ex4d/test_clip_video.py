@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -351,8 +352,8 @@ def test_a_movie_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
         ("flower/input.mp4", (49, 512, 512, 3), 30),
     ],
 )
-def test_real_clips(shared_data: Path, name: str, shape: tuple[int, ...], fps: int) -> None:
-    clip = read_clip([shared_data / name])
+def test_real_clips(reference: Callable[[str], Path], name: str, shape: tuple[int, ...], fps: int) -> None:
+    clip = read_clip([reference(name)])
     assert clip.frames.shape == shape
     assert clip.fps == fps
     assert clip.notes == ()
@@ -361,8 +362,8 @@ def test_real_clips(shared_data: Path, name: str, shape: tuple[int, ...], fps: i
         assert 200 < np.percentile(clip.frames[0], 90) < 255
 
 
-def test_a_real_clip_with_an_edit_list(shared_data: Path) -> None:
-    clip = read_clip([shared_data / "clips" / "hd_30fps.mp4"], max_side=320)
+def test_a_real_clip_with_an_edit_list(reference: Callable[[str], Path]) -> None:
+    clip = read_clip([reference("clips/hd_30fps.mp4")], max_side=320)
     assert clip.frames.shape == (145, 180, 320, 3)  # 146 are stored, one of them is cut away
     assert clip.fps == 30
     assert not any("variable" in note for note in clip.notes)  # the one that is cut away leaves a gap in the times

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -225,8 +226,8 @@ def read_safetensors(file: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("cam", ["30", "60", "90", "180"])
-def test_the_public_codes_mesh_gives_the_reference_pictures(shared_data: Path, cam: str) -> None:
-    golden = read_safetensors(shared_data / "golden" / "dw_mesh.safetensors")
+def test_the_public_codes_mesh_gives_the_reference_pictures(reference: Callable[[str], Path], cam: str) -> None:
+    golden = read_safetensors(reference("golden/dw_mesh.safetensors"))
     for frame, expected in zip(golden["selected_float_frames"], golden[f"cam{cam}.ref_rgba_float"], strict=True):
         source = int(golden["source_of_frame"][frame])
         points = np.concatenate([golden["vertices"][source], np.ones((3072, 1))], axis=1)
