@@ -11,7 +11,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +34,7 @@ CREATE TABLE jobs(
     job_id TEXT PRIMARY KEY, artifact TEXT NOT NULL REFERENCES artifacts, kind TEXT NOT NULL, state TEXT NOT NULL,
     phase TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL,
     code TEXT, message TEXT, hint TEXT,
-    deaths INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL, updated REAL NOT NULL
+    deaths INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, updated REAL NOT NULL
 ) STRICT;
 CREATE INDEX jobs_by_state ON jobs(state);
 CREATE TABLE files(
@@ -45,14 +43,6 @@ CREATE TABLE files(
 ) STRICT;
 """
 _JOB = "job_id, kind, state, phase, done, total, artifact, code, message, hint"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How often a job was stopped by something else than its owner."""
-
-    deaths: int  # of the worker
-    interruptions: int  # the server ended or was killed
 
 
 class Journal:
@@ -178,24 +168,20 @@ class Journal:
         return [(_info(row[:-1]), row[-1]) for row in rows]
 
     def interrupt_running(self) -> int:
-        """Puts running jobs back into the queue, counting that. Returns how many."""
+        """Puts running jobs back into the queue. Returns how many."""
         with self._write() as db:
             return db.execute(
-                "UPDATE jobs SET state='queued', interruptions=interruptions+1, updated=? WHERE state='running'",
+                "UPDATE jobs SET state='queued', updated=? WHERE state='running'",
                 (time.time(),),
             ).rowcount
 
     def count_death(self, job_id: str) -> int:
         """Counts that the worker died while it had the job. Returns how often that was."""
         with self._write() as db:
-            db.execute("UPDATE jobs SET deaths=deaths+1, updated=? WHERE job_id=?", (time.time(), job_id))
-        return self.counts(job_id).deaths
-
-    def counts(self, job_id: str) -> Counts:
-        """How often the job was interrupted."""
-        with self._errors():
-            row = self._db.execute("SELECT deaths, interruptions FROM jobs WHERE job_id=?", (job_id,)).fetchone()
-        return Counts(*(row or (0, 0)))
+            row = db.execute(
+                "UPDATE jobs SET deaths=deaths+1, updated=? WHERE job_id=? RETURNING deaths", (time.time(), job_id)
+            ).fetchone()
+        return int(row[0]) if row else 0
 
     # ---- artifacts
 

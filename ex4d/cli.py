@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `ex4d` command: recon, reshoot, sheet, doctor."""
+"""The `ex4d` command: recon, reshoot, sheet, evaluate, doctor."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ex4d.console import PARTS, Console, output_folder
-from shared_protocol.errors import BAD_INPUT, Ex4dError
+from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 from shared_protocol.moves import MOVES
 
 
@@ -80,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--frames", type=Path, required=True, help="folder with the result's frames")
     sheet.add_argument("--output", type=Path, required=True, help="the PNG to write")
     sheet.set_defaults(run=_sheet)
+
+    evaluate = commands.add_parser("evaluate", help="measure a result").add_subparsers(required=True, metavar="WHAT")
+    flicker = evaluate.add_parser("flicker", help="how steady what was painted is, beside the source's own flicker")
+    flicker.add_argument("--scene", type=Path, required=True, help="folder of a reconstructed scene")
+    flicker.add_argument("--conditioning", type=Path, required=True, help="folder with mask/")
+    flicker.add_argument("--frames", type=Path, required=True, help="folder with the result's frames")
+    flicker.add_argument("--json", action="store_true", help="for programs")
+    flicker.set_defaults(run=_flicker)
 
     doctor = commands.add_parser("doctor", help="what works here, what is missing, under which licence")
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -221,6 +230,29 @@ def _sheet(arguments: argparse.Namespace) -> None:
 
 def _frames(count: int) -> str:
     return f"{count} frame{'s' if count != 1 else ''}"
+
+
+def _flicker(arguments: argparse.Namespace) -> None:
+    from ex4d.evaluate.flicker import flicker
+    from ex4d.images import read_png
+    from ex4d.pipeline import pictures
+
+    frames, masks = pictures(arguments.frames), pictures(arguments.conditioning / "mask")
+    if len(frames) < 2 or len(frames) != len(masks):
+        raise Ex4dError(
+            SIZE_MISMATCH,
+            f"There are {len(frames)} frames and {len(masks)} masks.",
+            "Flicker is measured between frames: give two or more, with a mask for each.",
+        )
+    painted = flicker((read_png(path) for path in frames), [read_png(path) < 128 for path in masks])
+    source = flicker(read_png(path) for path in pictures(arguments.scene / "source"))
+    ratio = painted / source if source > 0.0 else math.nan
+    if arguments.json:  # which knows no nan
+        figures = {"painted": painted, "source": source, "ratio": ratio}
+        print(json.dumps({name: value if math.isfinite(value) else None for name, value in figures.items()}))
+        return
+    print("flow-warped difference between consecutive frames, levels of 255 (nan: nothing to compare)")
+    print(f"  painted areas of the result {painted:.3f}, source {source:.3f}, ratio {ratio:.2f}")
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

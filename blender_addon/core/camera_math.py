@@ -8,7 +8,6 @@ which side of the picture the sensor belongs to, and shifts in units of that sid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +71,6 @@ def lens_for(focal: float, cx: float, cy: float, width: int, height: int) -> Len
         shift_x=(width / 2.0 - cx) / view,
         shift_y=(cy - height / 2.0) / view,
     )
-
-
-def blender_matrix(world_from_camera: Sequence[Sequence[float]] | F64) -> F64:
-    """Blender's matrix of a camera relative to the source camera, [4, 4], from our pose."""
-    return np.asarray(FLIP @ np.asarray(world_from_camera, dtype=np.float64) @ FLIP)
 
 
 def world_from_camera(reference: F64, camera: F64) -> F64:

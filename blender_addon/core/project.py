@@ -18,7 +18,6 @@ from pathlib import Path
 
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_A_CLIP, NOT_FOUND, Ex4dError
 
-MOVIES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mxf", ".mpg", ".mpeg", ".ogv", ".gif"})
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"})
 _DIGITS = re.compile(r"^(.*?)(\d+)(\.[^.]+)$")
 _VERSION = re.compile(r"_v(\d{3,})$")

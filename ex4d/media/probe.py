@@ -34,7 +34,6 @@ class Movie:
     """The first video stream of a file (cover pictures do not count)."""
 
     path: Path
-    codec: str
     pixel_format: str
     width: int  # as stored, before rotation and before pixels are made square
     height: int
@@ -91,7 +90,6 @@ def probe(path: Path, limit: int = 0) -> Movie:
     full = True if "pc" in details or picture[1].startswith("yuvj") else False if "tv" in details else None
     return Movie(
         path=path,
-        codec=text.split(",")[0].split(" ")[0],
         pixel_format=picture[1],
         width=int(picture[3]),
         height=int(picture[4]),

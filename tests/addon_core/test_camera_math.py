@@ -56,16 +56,21 @@ def test_a_camera_made_for_pixels_gives_these_pixels(size):
     assert camera_math.intrinsics(lens, *size) == pytest.approx((417.5, 417.5, 12.25, 33.5))
 
 
+def in_blender(world_from_camera: np.ndarray) -> np.ndarray:
+    """Matrix of the same camera in Blender, which looks along -z with y up."""
+    return camera_math.FLIP @ world_from_camera @ camera_math.FLIP
+
+
 def test_a_pose_goes_to_blender_and_back():
     pose = _matrix(_turn(0.3, -1.1, 0.7), (1.0, -2.0, 3.0))
-    back = camera_math.world_from_camera(np.eye(4), camera_math.blender_matrix(pose))
+    back = camera_math.world_from_camera(np.eye(4), in_blender(pose))
     assert np.allclose(back, pose, atol=1e-12)
 
 
 def test_moving_turning_and_scaling_both_changes_no_pose():
     pose = _matrix(_turn(0.2, 0.4, -0.1), (0.5, 0.1, -0.7))
     root = _matrix(_turn(1.2, -0.4, 2.0), (100.0, -30.0, 7.0), 3.5)
-    camera = root @ camera_math.blender_matrix(pose)
+    camera = root @ in_blender(pose)
     camera[:3, :3] *= 0.25  # a camera's own scale counts for nothing
     assert np.allclose(camera_math.world_from_camera(root, camera), pose, atol=1e-12)
 

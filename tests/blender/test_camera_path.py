@@ -231,7 +231,7 @@ def test_pose_matrices_are_rigid(scene, built):
     _camera(built).rotation_euler = (0.2, 0.9, -0.4)
     pose = _pose(_sample(scene, built))
     assert np.abs(pose[:3, :3].T @ pose[:3, :3] - np.eye(3)).max() < 1e-6
-    assert np.allclose(camera_math.world_from_camera(np.eye(4), camera_math.blender_matrix(pose)), pose)
+    assert np.allclose(camera_math.world_from_camera(np.eye(4), camera_math.FLIP @ pose @ camera_math.FLIP), pose)
 
 
 @pytest.mark.parametrize("how", ["eye", "viewport", "collection"])

@@ -15,7 +15,7 @@ from clip_maker import encode
 
 from ex4d.cli import main
 from ex4d.clip import read_clip
-from ex4d.images import read_png
+from ex4d.images import read_png, write_png
 from ex4d.values import U8
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +100,28 @@ def test_reshoot_keeps_size_rate_and_every_frame(clip: Path, depth: Path, tmp_pa
     result = read_clip([out / "result.mp4"])
     assert (len(result.frames), result.fps) == (FRAMES, RATE)
     assert read_png(out / "contact_sheet.png").shape[1] <= 2000
+
+
+def test_flicker_of_a_take_is_told_beside_the_sources(
+    clip: Path, depth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("reshoot", "--input_video", clip, "--depth", depth, "--cam", 60, "--output_dir", out) == 0
+    folders = ("--scene", out / "scene", "--conditioning", out / "conditioning")
+    capsys.readouterr()
+    assert run("evaluate", "flicker", *folders, "--frames", out / "frames", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ratio"] == pytest.approx(told["painted"] / told["source"])
+    assert told["source"] > 0
+    noisy = tmp_path / "noisy"
+    noise = np.random.default_rng(3)
+    for file in (out / "frames").iterdir():
+        picture = read_png(file).astype(int) + noise.integers(-60, 60, (HEIGHT, WIDTH, 1))
+        write_png(noisy / file.name, np.clip(picture, 0, 255).astype(np.uint8))
+    assert run("evaluate", "flicker", *folders, "--frames", noisy, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["painted"] > 5 * told["painted"]
+    assert run("evaluate", "flicker", *folders, "--frames", tmp_path) == 2
+    assert "0 frames and 6 masks" in capsys.readouterr().err
 
 
 def test_a_camera_file_is_followed_exactly(clip: Path, depth: Path, tmp_path: Path) -> None:
