@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ex4d.console import PARTS, Console, output_folder
-from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 from shared_protocol.moves import MOVES
 
 
@@ -244,8 +244,11 @@ def _flicker(arguments: argparse.Namespace) -> None:
             f"There are {len(frames)} frames and {len(masks)} masks.",
             "Flicker is measured between frames: give two or more, with a mask for each.",
         )
+    plate = pictures(arguments.scene / "source")
+    if len(plate) < 2:
+        raise Ex4dError(NOT_FOUND, f"There is no scene of two or more frames in {arguments.scene}.")
     painted = flicker((read_png(path) for path in frames), [read_png(path) < 128 for path in masks])
-    source = flicker(read_png(path) for path in pictures(arguments.scene / "source"))
+    source = flicker(read_png(path) for path in plate)
     ratio = painted / source if source > 0.0 else math.nan
     if arguments.json:  # which knows no nan
         figures = {"painted": painted, "source": source, "ratio": ratio}

@@ -80,7 +80,7 @@ class Job:
                 raise
             if self.message is None:
                 raise Ex4dError(NOT_FOUND, "The backend does not know this job any more.", "Run the step again.") from e
-            info = client.submit(self._with_inputs(client, emit, cancelled), job_id=self.job_id)
+            client.submit(self._with_inputs(client, emit, cancelled), job_id=self.job_id)
             info = client.watch(self.job_id)
         self.attached = True
         self.on_info(info, emit)

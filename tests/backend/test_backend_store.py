@@ -164,3 +164,18 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("backend.state_folder._file_system", lambda _: "nfs4")
     with pytest.raises(Ex4dError, match="network file system"):
         StateFolder(tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/etc/passwd", "", "AB" * 32, "ab" * 32 + "/.."])
+def test_the_store_itself_keeps_every_path_inside(tmp_path: Path, name: str) -> None:
+    artifacts = Artifacts(tmp_path)
+    inside = m.FileInfo("frames/0001.png", 1, "ab" * 32)
+    for use in (
+        lambda: Assets(tmp_path).path(name),
+        lambda: artifacts.folder(name),
+        lambda: artifacts.read(name, inside, 0, 1),
+        lambda: artifacts.read("ab" * 32, replace(inside, name=f"../{name}"), 0, 1),
+    ):
+        with pytest.raises(Ex4dError) as refused:
+            use()
+        assert refused.value.code == BAD_INPUT

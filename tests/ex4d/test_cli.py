@@ -122,6 +122,9 @@ def test_flicker_of_a_take_is_told_beside_the_sources(
     assert json.loads(capsys.readouterr().out)["painted"] > 5 * told["painted"]
     assert run("evaluate", "flicker", *folders, "--frames", tmp_path) == 2
     assert "0 frames and 6 masks" in capsys.readouterr().err
+    gone = ("--scene", tmp_path / "gone", *folders[2:])
+    assert run("evaluate", "flicker", *gone, "--frames", out / "frames") == 2
+    assert "no scene" in capsys.readouterr().err
 
 
 def test_a_camera_file_is_followed_exactly(clip: Path, depth: Path, tmp_path: Path) -> None:
