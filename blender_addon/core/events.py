@@ -43,11 +43,6 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Disconnect:
-    """Let go of the backend. Its jobs go on."""
-
-
-@dataclass(frozen=True)
 class StopBackend:
     """Ask the backend to end. Its journal keeps the jobs that are not finished."""
 
@@ -100,9 +95,7 @@ class Stop:
     """End the thread."""
 
 
-Command = (
-    Connect | Launch | Disconnect | StopBackend | StartJob | FollowJob | CancelJob | ExportTake | ForgetJobs | Stop
-)
+Command = Connect | Launch | StopBackend | StartJob | FollowJob | CancelJob | ExportTake | ForgetJobs | Stop
 
 
 # ---- events

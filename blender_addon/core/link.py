@@ -63,25 +63,19 @@ class Link:
             "Starting the backend…" if starting else "Connecting to the backend…",
         )
 
-    def release(self) -> None:
-        """Let go of the backend and do not look for it again."""
-        self._close_client()
-        self._file = self._launch = self._give_up = None
-        self._say(ev.OFF, "Not connected.")
-
     def stop_backend(self) -> None:
-        """Ask the backend to end, then let go."""
-        if self.client is None:
-            self.release()
-            return
-        try:
-            self.client.shutdown()
-        except Ex4dError as e:
-            if e.code not in LOST:
-                raise
+        """Ask the backend to end, where one is connected; let go of it and do not look for it again."""
+        said = "Not connected."
+        if self.client is not None:
+            try:
+                self.client.shutdown()
+            except Ex4dError as e:
+                if e.code not in LOST:
+                    raise
+            said = "The backend was stopped."
         self._close_client()
         self._file = self._launch = self._give_up = None
-        self._say(ev.OFF, "The backend was stopped.")
+        self._say(ev.OFF, said)
 
     # ---- as time goes by
 

@@ -141,8 +141,6 @@ class _Thread(threading.Thread):
         match command:
             case ev.Connect() | ev.Launch():
                 self._link.want(command)
-            case ev.Disconnect():
-                self._link.release()
             case ev.StopBackend():
                 self._link.stop_backend()
             case ev.StartJob() | ev.FollowJob():
