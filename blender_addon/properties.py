@@ -17,7 +17,7 @@ PATHS = ("clip_path", "depth_path", "reconstruct_folder", "render_folder", "take
 _RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}
 
 _MOVE_LABELS = {
-    "30": ("Arc 30°", "A quarter-height rise while turning 30 degrees around the pivot"),
+    "30": ("Arc 30°", "Turn 30 degrees around the pivot, rising a little"),
     "60": ("Arc 60°", "Turn 60 degrees around the pivot, rising a little"),
     "90": ("Arc 90°", "Turn 90 degrees around the pivot, rising a little"),
     "180": ("Swing 180°", "To each side and back"),

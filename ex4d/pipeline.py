@@ -94,7 +94,6 @@ def reconstruct(
         files=depth_files,
         kind=options.depth_kind,
         first=options.first,
-        count=options.count,
         progress=lambda done, steps: report.progress("Estimating depth", done, steps),
     )
     focal = None if options.focal is None else options.focal * clip.scale

@@ -26,7 +26,6 @@ def estimate_depth(
     files: Sequence[Path] = (),
     kind: str = "auto",
     first: int = 0,
-    count: int = 0,
     progress: Progress | None = None,
 ) -> DepthVideo:
     """z-depth of every frame of a clip.
@@ -38,8 +37,8 @@ def estimate_depth(
             has the clip's size, or the size that the clip had before it was scaled down.
         kind: what the files hold: "depth" (z, scene units), "disparity", or "auto" (by the type of file, see
             `ex4d.depth.read.read_depth`).
-        first: the same that `read_clip` was given, since depth files are counted from the start of the shot.
-        count: the same that `read_clip` was given; the clip itself says how many frames there are.
+        first: the same that `read_clip` was given, since depth files are counted from the start of the shot; how many
+            frames are needed, the clip itself says.
         progress: called with (frames done, frames in all); it may raise Ex4dError(CANCELLED).
 
     Returns:
@@ -51,8 +50,8 @@ def estimate_depth(
     """
     if kind not in KINDS:
         raise Ex4dError(BAD_INPUT, f"'{kind}' is not a kind of depth.", f"Choose one of: {', '.join(KINDS)}.")
-    if first < 0 or count < 0:
-        raise Ex4dError(BAD_INPUT, f"First frame {first} and {count} frames make no sense together.")
+    if first < 0:
+        raise Ex4dError(BAD_INPUT, f"A first frame of {first} makes no sense: frames are counted from 0.")
     if not len(clip.frames):
         raise Ex4dError(BAD_INPUT, "The clip has no frames.", "Choose at least one.")
     name = ("file" if files else "draft") if estimator == "auto" else estimator
