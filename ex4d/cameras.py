@@ -57,6 +57,13 @@ def preset_path(move: str, frames: int, pivot: float, intrinsics: Intrinsics, fp
     return path
 
 
+def standing_still(intrinsics: Intrinsics, frames: int, fps: Fraction) -> CameraPath:
+    """A camera at the world's origin that does not move."""
+    lens = [intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy]
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    return CameraPath(poses, np.tile(lens, (frames, 1)), intrinsics.width, intrinsics.height, fps)
+
+
 def static_source(scene: Scene, frames: int) -> SourceModel:
     """The source mesh as it was reconstructed, for a shot of this many frames: frame k of the shot shows frame k of
     the clip, and the last one holds where the shot is longer.
@@ -66,12 +73,13 @@ def static_source(scene: Scene, frames: int) -> SourceModel:
     """
     if frames < 1:
         raise Ex4dError(BAD_INPUT, f"A shot of {frames} frames cannot be made.", "Ask for at least one frame.")
-    camera = scene.intrinsics
+    frame = np.minimum(np.arange(frames, dtype=np.int32), np.int32(len(scene.mesh_depth) - 1))
+    lens = scene.camera.intrinsics[frame]
     return SourceModel(
-        frame=np.minimum(np.arange(frames, dtype=np.int32), np.int32(len(scene.mesh_depth) - 1)),
-        focal=np.full(frames, camera.fx),
-        cx=np.full(frames, camera.cx),
-        cy=np.full(frames, camera.cy),
+        frame=frame,
+        focal=lens[:, 0].copy(),
+        cx=lens[:, 2].copy(),
+        cy=lens[:, 3].copy(),
         disparity_scale=np.ones(frames),
         disparity_shift=np.zeros(frames),
     )
@@ -133,14 +141,8 @@ def save_path(file: Path, path: CameraPath) -> None:
         Ex4dError: BAD_INPUT for a path that cannot be used or another ending, DISK when it cannot be written.
     """
     check_path(path)
-    fps = [path.fps.numerator, path.fps.denominator]
     if file.suffix.lower() == ".json":
-        frames = [
-            {"world_from_camera": pose.tolist(), **dict(zip(("fx", "fy", "cx", "cy"), lens.tolist(), strict=True))}
-            for pose, lens in zip(path.world_from_camera, path.intrinsics, strict=True)
-        ]
-        value = {"width": path.width, "height": path.height, "fps": fps, "frames": frames}
-        data = json.dumps(value, indent=1).encode("utf-8")
+        data = json.dumps(path_value(path), indent=1).encode("utf-8")
     elif file.suffix.lower() == ".npz":
         fx, fy, cx, cy = path.intrinsics[0]
         packed = io.BytesIO()
@@ -151,7 +153,7 @@ def save_path(file: Path, path: CameraPath) -> None:
             world_from_camera=path.world_from_camera,
             lens=path.intrinsics,
             size=np.array([path.width, path.height]),
-            fps=np.array(fps),
+            fps=np.array([path.fps.numerator, path.fps.denominator]),
         )
         data = packed.getvalue()
     else:
@@ -178,7 +180,7 @@ def load_path(file: Path) -> CameraPath:
     except OSError as error:
         raise Ex4dError(NOT_FOUND, f"{file} cannot be read: {error.strerror or error}.") from error
     try:
-        path = _from_npz(data) if file.suffix.lower() == ".npz" else _from_json(data)
+        path = _from_npz(data) if file.suffix.lower() == ".npz" else path_from_value(json.loads(data))
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, EOFError, RecursionError) as error:
         raise broken from error
     except (NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
@@ -187,8 +189,22 @@ def load_path(file: Path) -> CameraPath:
     return path
 
 
-def _from_json(data: bytes) -> CameraPath:
-    value = json.loads(data)
+def path_value(path: CameraPath) -> dict[str, Any]:
+    """What stands in a JSON file for a path: see `save_path`."""
+    frames = [
+        {"world_from_camera": pose.tolist(), **dict(zip(("fx", "fy", "cx", "cy"), lens.tolist(), strict=True))}
+        for pose, lens in zip(path.world_from_camera, path.intrinsics, strict=True)
+    ]
+    fps = [path.fps.numerator, path.fps.denominator]
+    return {"width": path.width, "height": path.height, "fps": fps, "frames": frames}
+
+
+def path_from_value(value: Any) -> CameraPath:
+    """The path that `path_value` describes, not checked yet (`check_path`).
+
+    Raises:
+        ValueError, TypeError, KeyError, IndexError, ArithmeticError: `value` has another layout.
+    """
     frames: list[dict[str, Any]] = value["frames"]
     poses = [frame["world_from_camera"] for frame in frames]
     lens = [[frame[key] for key in ("fx", "fy", "cx", "cy")] for frame in frames]

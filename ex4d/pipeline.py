@@ -25,13 +25,12 @@ from ex4d.depth import estimate_depth
 from ex4d.doors import choose
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS
-from ex4d.images import read_file, read_png, write_png
+from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
 from ex4d.media.sequence import expand, natural
 from ex4d.memory import check_memory
-from ex4d.render import render_conditioning
-from ex4d.render.rasterizers import DEFAULT
+from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
-from ex4d.values import U8, Bool, CameraPath, Conditioning, Shot, SourceModel
+from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Shot, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
@@ -63,7 +62,6 @@ class ReconstructOptions:
     fps: Fraction | None = None
     focal: float | None = None  # pixels of the clip as it comes in
     max_side: int = 1280
-    edge_rule: str = "jump"
 
 
 def reconstruct(
@@ -73,6 +71,7 @@ def reconstruct(
     options: ReconstructOptions,
     report: Report,
     inputs: Sequence[Json] = (),
+    source_camera: CameraPath | None = None,
 ) -> None:
     """Clip → depth → scene, written to `folder`.
 
@@ -81,6 +80,7 @@ def reconstruct(
         clip_files: one movie, or the pictures of a sequence in order.
         depth_files: depth of the same clip, or none.
         inputs: name and sha256 of each input, for the side-car; made from the files where left out.
+        source_camera: how the source camera moved, in a world of its own (`ex4d.source_camera`); None = it stood still.
 
     Raises:
         Ex4dError: whatever reading, estimating or lifting reports.
@@ -97,7 +97,7 @@ def reconstruct(
         progress=lambda done, steps: report.progress("Estimating depth", done, steps),
     )
     focal = None if options.focal is None else options.focal * clip.scale
-    scene = build_scene(clip, depth, focal=focal, edge_rule=options.edge_rule)
+    scene = build_scene(clip, depth, focal=focal)
     done = 0
 
     def finished(name: str) -> None:
@@ -118,13 +118,19 @@ def render(
     path: CameraPath,
     source: SourceModel,
     report: Report,
+    options: RenderOptions = RenderOptions(),  # noqa: B008 - frozen
     *,
-    use_dwmesh: bool = True,
+    lead_in: int = 0,
+    seed: int = 0,
+    save_depth: bool = False,
 ) -> None:
     """Scene + camera → conditioning, written to `folder`.
 
     Args:
-        use_dwmesh: False drops stretched faces instead of letting them hide what is behind them.
+        options: how it is rendered.
+        lead_in: frames that glide from the source camera to the first of `path`, before it; see `ex4d.lead_in`.
+        seed: of the lead-in.
+        save_depth: write the z-depth of the new view as well.
 
     Raises:
         Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene, and whatever loading or writing reports.
@@ -135,26 +141,34 @@ def render(
     _write_json(folder, "source_model.json", {k: v.tolist() for k, v in vars(source).items()}, report)
     coverage: list[float] = []
 
-    def files(index: int) -> tuple[Path, Path]:
-        return folder / "colour" / f"{index + 1:04d}.png", folder / "mask" / f"{index + 1:04d}.png"
+    def names(index: int) -> tuple[str, ...]:
+        number = f"{index + 1:04d}"
+        return f"colour/{number}.png", f"mask/{number}.png", *((f"depth/{number}.exr",) if save_depth else ())
 
-    def known(index: int) -> tuple[U8, Bool] | None:
-        colour, mask = files(index)
-        return (read_png(colour), read_png(mask) > 127) if colour.exists() and mask.exists() else None
+    def known(index: int) -> tuple[U8, Bool, F32] | None:
+        files = [folder / name for name in names(index)]
+        if not all(file.exists() for file in files):
+            return None
+        z = read_exr(files[2])["Z"] if save_depth else np.zeros((0, 0), np.float32)  # nobody asked for it
+        return read_png(files[0]), read_png(files[1]) > 127, z
 
-    def on_frame(index: int, colour: U8, mask: Bool, share: float) -> None:
+    def on_frame(index: int, colour: U8, mask: Bool, z: F32, share: float) -> None:
         coverage.append(share)
-        for target, picture in zip(files(index), (colour, mask.astype(np.uint8) * 255), strict=True):
-            if not target.exists():
-                write_png(target, picture)
-            report.file(f"{target.parent.name}/{target.name}")
+        for name in names(index):
+            if not (folder / name).exists():
+                if name.startswith("depth/"):
+                    write_exr(folder / name, {"Z": z})
+                else:
+                    write_png(folder / name, colour if name.startswith("colour/") else mask.astype(np.uint8) * 255)
+            report.file(name)
         report.progress("Rendering the new view", index + 1, total)
 
-    render_conditioning(shot, on_frame, known=known, use_dwmesh=use_dwmesh)
+    render_conditioning(shot, on_frame, known=known, options=options)
     save_path(folder / "camera.json", path)
     report.file("camera.json")
-    _write_json(folder, "coverage.json", {"coverage": coverage}, report)
-    provenance = _provenance("render", {"rasterizer": DEFAULT, "use_dwmesh": use_dwmesh})
+    counts = {"coverage": coverage[lead_in:], "lead_in": lead_in, "lead_in_coverage": coverage[:lead_in]}
+    _write_json(folder, "coverage.json", counts, report)
+    provenance = _provenance("render", {**asdict(options), "lead_in": lead_in, "seed": seed})
     provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
     provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
     _write_json(folder, "provenance.json", provenance, report)
@@ -176,10 +190,11 @@ def generate(
     """
     generator = choose(GENERATORS, generator_name, "generator")
     conditioning = load_conditioning(scene_folder, conditioning_folder)
-    total = len(conditioning.colour)
-    names = [f"frames/{index + 1:04d}.png" for index in range(total)]
-    wanted = [index for index in range(total) if not (folder / names[index]).exists()]
-    for index in sorted(set(range(total)) - set(wanted)):
+    lead_in = conditioning.lead_in  # made where a generator needs it, never delivered
+    total = len(conditioning.colour) - lead_in
+    names = {lead_in + index: f"frames/{index + 1:04d}.png" for index in range(total)}
+    wanted = [index for index, name in names.items() if not (folder / name).exists()]
+    for index in sorted(names.keys() - set(wanted)):
         report.file(names[index])
     done = total - len(wanted)
     for index, frame in generator.frames(
@@ -200,10 +215,12 @@ def generate(
     take["fps"] = [conditioning.shot.path.fps.numerator, conditioning.shot.path.fps.denominator]
     take["size"] = [conditioning.shot.path.width, conditioning.shot.path.height]
     take["frames"] = total
+    take["lead_in"] = lead_in
+    coverage = conditioning.coverage[lead_in:]
     take["coverage"] = {
-        "mean": float(conditioning.coverage.mean()),
-        "least": float(conditioning.coverage.min()),
-        "per_frame": [round(float(share), 6) for share in conditioning.coverage],
+        "mean": float(coverage.mean()),
+        "least": float(coverage.min()),
+        "per_frame": [round(float(share), 6) for share in coverage],
     }
     scene = conditioning.shot.scene
     take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
@@ -242,7 +259,9 @@ def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
             )
         colour[index], mask[index] = picture, seen > 127
     coverage = mask.mean(axis=(1, 2), dtype=np.float64)
-    return Conditioning(Shot(load_scene(scene_folder), path, source), colour, mask, coverage)
+    return Conditioning(
+        Shot(load_scene(scene_folder), path, source), colour, mask, coverage, _lead_in(folder / "coverage.json", total)
+    )
 
 
 def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, output: Path) -> None:
@@ -254,9 +273,11 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
     colour, frames = pictures(conditioning_folder / "colour"), pictures(frames_folder)
     if not colour or not frames:
         raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
-    coverage = [float(read_png(path).mean()) / 255.0 for path in pictures(conditioning_folder / "mask")]
+    lead_in = _lead_in(conditioning_folder / "coverage.json", len(colour))
+    colour = colour[lead_in:]
+    coverage = [float(read_png(path).mean()) / 255.0 for path in pictures(conditioning_folder / "mask")[lead_in:]]
     model = conditioning_folder / "source_model.json"
-    shown = _load_source_model(model).frame.tolist() if model.exists() else None
+    shown = _load_source_model(model).frame.tolist()[lead_in:] if model.exists() else None
     made_by = _generator_of(frames_folder.parent / "take.json")
     scene = load_scene(scene_folder)
     contact_sheet(scene, colour, frames, output, coverage=coverage, source_frames=shown, made_by=made_by)
@@ -273,6 +294,19 @@ def _generator_of(take: Path) -> str:
         return str(json.loads(take.read_text("utf-8"))["generator"]["name"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return ""
+
+
+def _lead_in(file: Path, total: int) -> int:
+    """How many of a conditioning's frames are lead-in; 0 where its folder does not tell."""
+    if not file.exists():
+        return 0
+    try:
+        count = json.loads(read_file(file)).get("lead_in", 0)
+    except (ValueError, AttributeError, RecursionError):
+        count = -1
+    if not (isinstance(count, int) and 0 <= count < total):
+        raise Ex4dError(BAD_INPUT, f"{file} does not fit its frames.", "Render the conditioning again.")
+    return count
 
 
 def _load_source_model(file: Path) -> SourceModel:

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ex4d.cameras import check_path, path_from_value, path_value, standing_still
 from ex4d.files import replacing
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
-from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.mesh.lift import FURTHEST, adjust_depth, default_intrinsics, far_depth, lift
-from ex4d.values import BORDER, F32, Bool, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
+from ex4d.values import BORDER, F32, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 PIVOT_PERCENTILE = 5.0  # of the first frame's depth: near the front of the subject, and not one stray pixel
-_VERSION = 1
+_VERSION = 2
 
 
 def build_scene(
@@ -27,8 +27,7 @@ def build_scene(
     depth: DepthVideo,
     *,
     focal: float | None = None,
-    edge_rule: str = "jump",
-    edge_ratio: float = EDGE_RATIO,
+    camera: CameraPath | None = None,
 ) -> Scene:
     """Lifts every frame of a clip.
 
@@ -36,12 +35,11 @@ def build_scene(
         clip: the pictures.
         depth: their depth, of the same size and length.
         focal: focal length in pixels of `clip.frames`; None = 500/512 of the longest side.
-        edge_rule: which triangles count as stretched, one of `ex4d.mesh.EDGE_RULES`.
-        edge_ratio: for the rule "jump".
+        camera: the source camera at each frame, of the clip's size and length; None = it stands still, with `focal`.
 
     Raises:
-        Ex4dError: SIZE_MISMATCH when clip and depth differ in size or length, BAD_INPUT for depth that is not positive
-            and finite, a focal length that is not positive, or an unknown rule.
+        Ex4dError: SIZE_MISMATCH when clip, depth and camera differ in size or length, BAD_INPUT for depth that is not
+            positive and finite, or a focal length that is not positive.
     """
     total, height, width = clip.frames.shape[:3]
     if depth.z.shape != (total, height, width):
@@ -55,7 +53,15 @@ def build_scene(
         raise Ex4dError(BAD_INPUT, "The clip has no frames.")
     if not (np.isfinite(depth.z).all() and depth.z.min() > 0.0):
         raise Ex4dError(BAD_INPUT, "The depth has values that are not positive numbers.", "Check the depth files.")
-    intrinsics = default_intrinsics(width, height, focal)
+    if camera is None:
+        camera = standing_still(default_intrinsics(width, height, focal), total, clip.fps)
+    elif (len(camera.world_from_camera), camera.height, camera.width) != (total, height, width):
+        raise Ex4dError(
+            SIZE_MISMATCH,
+            f"The source camera has {len(camera.world_from_camera)} frames of {camera.width}x{camera.height}, the clip "
+            f"{total} of {width}x{height}.",
+            "Both must have the same size and length.",
+        )
     notes = clip.notes + depth.notes
     z, limit = depth.z, np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
     if z.max() > limit:
@@ -65,15 +71,15 @@ def build_scene(
     mesh_depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
     mesh_valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
     for t in range(total):
-        mesh_depth[t], mesh_valid[t] = lift(
-            z[t], far, edge_rule=edge_rule, edge_ratio=edge_ratio, intrinsics=intrinsics
-        )
+        mesh_depth[t], mesh_valid[t] = lift(z[t], far)
     pivot = float(np.percentile(z[0], PIVOT_PERCENTILE))
-    return Scene(clip, mesh_depth, mesh_valid, intrinsics, far, pivot, depth.estimator, depth.draft, notes, edge_rule)
+    return Scene(clip, mesh_depth, mesh_valid, camera, far, pivot, depth.estimator, depth.draft, notes)
 
 
 def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
     """The source mesh at frame `t` of a shot, as the artist set it: focal length, principal point, disparity.
+
+    Its axes are those of the source camera at that frame, whose pose is `scene.camera.world_from_camera[frame]`.
 
     Raises:
         Ex4dError: BAD_INPUT when the shot asks for a frame that the scene has not, or for a value that cannot be used.
@@ -139,7 +145,7 @@ def save_scene(
         "pivot": scene.pivot,
         "estimator": scene.estimator,
         "draft": scene.draft,
-        "edge_rule": scene.edge_rule,
+        "camera": path_value(scene.camera),
         "notes": list(scene.notes),
         "provenance": dict(provenance or {}),
     }
@@ -162,14 +168,16 @@ def load_scene(folder: Path) -> Scene:
         if value["version"] != _VERSION:
             raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.")
         total, width, height = (int(value[key]) for key in ("frames", "width", "height"))
-        focal = float(value["focal"])
-        intrinsics = Intrinsics(width, height, focal, focal, float(value["cx"]), float(value["cy"]))
+        camera = path_from_value(value["camera"])
         fps = Fraction(*(int(number) for number in value["fps"]))
         far, pivot = float(value["far"]), float(value["pivot"])
-        name, estimator, edge_rule = (str(value[key]) for key in ("name", "estimator", "edge_rule"))
+        name, estimator = (str(value[key]) for key in ("name", "estimator"))
         draft, notes = bool(value["draft"]), tuple(str(note) for note in value["notes"])
-    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
         raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.") from error
+    check_path(camera)
+    if (len(camera.world_from_camera), camera.height, camera.width) != (total, height, width):
+        raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.")
     frames = np.empty((total, height, width, 3), np.uint8)
     depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
     valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
@@ -187,7 +195,7 @@ def load_scene(folder: Path) -> Scene:
         frames[t], depth[t] = picture, channels["R"]
         valid[t, ..., 0], valid[t, ..., 1] = channels["G"][:-1, :-1] > 0.5, channels["B"][:-1, :-1] > 0.5
     clip = Clip(frames, fps, name)
-    return Scene(clip, depth, valid, intrinsics, far, pivot, estimator, draft, notes, edge_rule)
+    return Scene(clip, depth, valid, camera, far, pivot, estimator, draft, notes)
 
 
 def _mesh_channels(depth: F32, valid: Bool) -> dict[str, F32]:

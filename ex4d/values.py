@@ -100,13 +100,18 @@ class Scene:
     clip: Clip
     mesh_depth: F32  # [T, H+4, W+4]
     mesh_valid: Bool  # [T, H+3, W+3, 2]
-    intrinsics: Intrinsics
+    camera: CameraPath  # the source camera at each frame, in the scene's world; identity poses where it stands still
     far: float  # depth of the skirt and the back
     pivot: float  # distance that preset moves turn around: a low percentile of the first frame's valid depth
     estimator: str
     draft: bool
     notes: tuple[str, ...] = ()
-    edge_rule: str = "jump"  # how stretched faces were told from real surface
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """The source camera's lens at the first frame; fx = fy, pixels of `clip.frames`."""
+        fx, fy, cx, cy = (float(value) for value in self.camera.intrinsics[0])
+        return Intrinsics(self.camera.width, self.camera.height, fx, fy, cx, cy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,3 +131,4 @@ class Conditioning:
     colour: U8  # [T, h, w, 3] sRGB, black where the mask is False
     mask: Bool  # [T, h, w] True = seen by the source camera
     coverage: F64  # [T] share of the picture that is seen, 0..1
+    lead_in: int = 0  # this many frames at the start only glide from the source camera to the shot's own first frame

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The depth watertight mesh: lifting depth into it, which of its faces were seen, and writing it to a file."""
 
-from ex4d.mesh.edges import EDGE_RULES
 from ex4d.mesh.export import write_ply
 from ex4d.mesh.lift import adjust_depth, default_intrinsics, far_depth, lift, ray_positions, vertices
 from ex4d.mesh.topology import face_valid, faces
 
 __all__ = [
-    "EDGE_RULES",
     "adjust_depth",
     "default_intrinsics",
     "face_valid",

@@ -49,35 +49,21 @@ def ray_positions(height: int, width: int) -> tuple[F64, F64]:
     return u, v
 
 
-def lift(
-    depth: F32,
-    far: float,
-    *,
-    edge_rule: str = "jump",
-    edge_ratio: float = EDGE_RATIO,
-    intrinsics: Intrinsics | None = None,
-) -> tuple[F32, Bool]:
+def lift(depth: F32, far: float, *, edge_ratio: float = EDGE_RATIO) -> tuple[F32, Bool]:
     """Depth of one picture → depth of the mesh's vertices, and which triangles are real surface.
 
     Args:
         depth: [H, W] z-depth, > 0.
         far: depth of the skirt.
-        edge_rule: one of `EDGE_RULES`.
-        edge_ratio: for "jump": the largest depth ratio within a triangle of real surface.
-        intrinsics: of the picture; only "angle" and "boundary" ask for it (`default_intrinsics` otherwise).
+        edge_ratio: the largest depth ratio within a triangle of real surface.
 
     Returns:
         [H+4, W+4] float32 z, and [H+3, W+3, 2] bool as in `DWMesh`. Skirt quads are never valid.
-
-    Raises:
-        Ex4dError: BAD_INPUT for an unknown rule.
     """
     height, width = depth.shape
     mesh_depth = np.full((height + 2 * BORDER, width + 2 * BORDER), far, np.float32)
     mesh_depth[1:-1, 1:-1] = np.pad(depth, 1, mode="edge")
-    camera = intrinsics if intrinsics is not None else default_intrinsics(width, height)
-    points = _points(mesh_depth, camera) if edge_rule != "jump" else np.empty((0, 0, 3))
-    valid = seen(mesh_depth, points, edge_rule, edge_ratio)
+    valid = seen(mesh_depth, edge_ratio)
     valid[0] = valid[-1] = False
     valid[:, 0] = valid[:, -1] = False
     return mesh_depth, valid
@@ -91,13 +77,10 @@ def adjust_depth(depth: F32, scale: float, shift: float) -> F32:
 
 def vertices(mesh: DWMesh) -> F64:
     """Positions of the vertices in the source camera's axes (OpenCV), [V, 3] float64, row by row of the grid."""
-    return _points(mesh.depth, mesh.intrinsics).reshape(-1, 3)
-
-
-def _points(depth: F32, camera: Intrinsics) -> F64:
-    u, v = ray_positions(depth.shape[0] - 2 * BORDER, depth.shape[1] - 2 * BORDER)
-    points = np.empty((*depth.shape, 3), np.float64)
-    points[..., 2] = depth
+    camera = mesh.intrinsics
+    u, v = ray_positions(camera.height, camera.width)
+    points = np.empty((*mesh.depth.shape, 3), np.float64)
+    points[..., 2] = mesh.depth
     points[..., 0] = points[..., 2] * ((u - camera.cx) / camera.fx)
     points[..., 1] = points[..., 2] * ((v - camera.cy) / camera.fy)[:, None]
-    return points
+    return points.reshape(-1, 3)

@@ -4,19 +4,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from ex4d.cameras import check_path, intrinsics_at
+from ex4d.cameras import camera_from_world, check_path, intrinsics_at
 from ex4d.memory import check_memory
+from ex4d.mesh.skirts import GEOMETRIES
 from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
-from ex4d.values import U8, Bool, Conditioning, Shot
-from shared_protocol.errors import EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
+from ex4d.values import F32, U8, Bool, Conditioning, Shot
+from shared_protocol.errors import BAD_INPUT, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
-OnFrame = Callable[[int, U8, Bool, float], None]
-Known = Callable[[int], tuple[U8, Bool] | None]
+OnFrame = Callable[[int, U8, Bool, F32, float], None]
+Known = Callable[[int], tuple[U8, Bool, F32] | None]
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How a shot is rendered."""
+
+    geometry: str = "closed"  # one of `GEOMETRIES`
+    persist: bool = False  # still background that other frames saw fills holes
+    rasterizer: str = DEFAULT
+    filter_type: str = "angle"  # "upstream" geometry only: "angle" or "boundary"
+    use_dwmesh: bool = True  # "upstream" geometry only: False drops stretched faces instead of letting them hide
+
+    def check(self) -> None:
+        """Raises Ex4dError(BAD_INPUT) for options that cannot be used together."""
+        if self.geometry not in GEOMETRIES:
+            raise Ex4dError(
+                BAD_INPUT, f"There is no geometry called '{self.geometry}'.", f"Choose one of: {', '.join(GEOMETRIES)}."
+            )
+        if self.geometry != "upstream" and (self.filter_type != "angle" or not self.use_dwmesh):
+            raise Ex4dError(
+                BAD_INPUT,
+                "The filter type and the choice of mesh belong to the public code's geometry.",
+                "Add --geometry upstream, or leave out --filter_type and --use_dwmesh.",
+            )
+        if self.geometry == "upstream" and self.persist:
+            raise Ex4dError(
+                BAD_INPUT,
+                "Background that stays is not part of the public code's geometry.",
+                "Use --persist with --geometry closed or bounded.",
+            )
 
 
 def render_conditioning(
@@ -24,25 +56,25 @@ def render_conditioning(
     on_frame: OnFrame | None = None,
     *,
     known: Known = lambda index: None,
-    use_dwmesh: bool = True,
-    rasterizer: str = DEFAULT,
+    options: RenderOptions = RenderOptions(),  # noqa: B008 - frozen
 ) -> Conditioning:
     """Renders every frame of a shot.
 
     Args:
         shot: scene, camera, and the state of the source mesh at each frame.
-        on_frame: called as on_frame(index, colour, mask, coverage) after each frame, in order; it may raise to stop.
-        known: gives colour and mask of a frame that was rendered earlier, so that it is not rendered again.
-        use_dwmesh: see `render_frame`.
-        rasterizer: one of `RASTERIZERS`.
+        on_frame: called as on_frame(index, colour, mask, z, coverage) after each frame, in order; z is [h, w] float32
+            z-depth in the new camera, 0 where there is no surface. It may raise to stop.
+        known: gives colour, mask and z of a frame that was rendered earlier, so that it is not rendered again.
+        options: how.
 
     Raises:
         Ex4dError: EMPTY_VIEW when no frame shows any of the surface (after the last frame), SIZE_MISMATCH
-            when camera and source have differing lengths, BAD_INPUT for a camera that cannot be used, LIMIT for more
-            frames than fit into memory.
+            when camera and source have differing lengths, BAD_INPUT for a camera or options that cannot be used,
+            LIMIT for more frames than fit into memory.
     """
     path, source = shot.path, shot.source
     check_path(path)
+    options.check()
     total = len(path.world_from_camera)
     if len(source.frame) != total:
         raise Ex4dError(
@@ -56,22 +88,13 @@ def render_conditioning(
     colour = np.empty((total, path.height, path.width, 3), np.uint8)
     mask = np.empty((total, path.height, path.width), np.bool_)
     coverage = np.empty(total, np.float64)
+    render = _renderer(shot, options)
     for index in range(total):
         earlier = known(index)
-        if earlier is not None:
-            colour[index], mask[index] = earlier
-        else:
-            colour[index], mask[index], _ = render_frame(
-                scene_mesh(shot.scene, source, index),
-                shot.scene.clip.frames[source.frame[index]],
-                path.world_from_camera[index],
-                intrinsics_at(path, index),
-                use_dwmesh=use_dwmesh,
-                rasterizer=rasterizer,
-            )
+        colour[index], mask[index], z = earlier if earlier is not None else render(index)
         coverage[index] = mask[index].mean()
         if on_frame is not None:
-            on_frame(index, colour[index], mask[index], float(coverage[index]))
+            on_frame(index, colour[index], mask[index], z, float(coverage[index]))
     if not coverage.any():
         raise Ex4dError(
             EMPTY_VIEW,
@@ -79,3 +102,22 @@ def render_conditioning(
             "Move it in front of the mesh or turn it towards it.",
         )
     return Conditioning(shot, colour, mask, coverage)
+
+
+def _renderer(shot: Shot, options: RenderOptions) -> Callable[[int], tuple[U8, Bool, F32]]:
+    """What renders the frame of an index."""
+    scene, path, source = shot.scene, shot.path, shot.source
+
+    def frame(index: int) -> tuple[U8, Bool, F32]:
+        mesh = scene_mesh(scene, source, index)
+        shown = int(source.frame[index])
+        return render_frame(
+            mesh,
+            scene.clip.frames[shown],
+            camera_from_world(scene.camera.world_from_camera[shown]) @ path.world_from_camera[index],
+            intrinsics_at(path, index),
+            geometry=options.geometry,
+            rasterizer=options.rasterizer,
+        )
+
+    return frame

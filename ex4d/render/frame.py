@@ -6,13 +6,12 @@ from __future__ import annotations
 import numpy as np
 
 from ex4d.doors import choose
-from ex4d.mesh.lift import vertices
-from ex4d.mesh.topology import face_valid, faces
+from ex4d.mesh.skirts import bounded, closed
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
 from ex4d.values import F32, F64, U8, Bool, DWMesh, Intrinsics
-from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 
-_NEAR = 1e-3  # of the mesh's smallest depth: a camera may go as close as anyone would want to look
+NEAR = 1e-3  # of the mesh's smallest depth: a camera may go as close as anyone would want to look
 
 
 def render_frame(
@@ -21,17 +20,17 @@ def render_frame(
     world_from_camera: F64,
     intrinsics: Intrinsics,
     *,
-    use_dwmesh: bool = True,
+    geometry: str = "closed",
     rasterizer: str = DEFAULT,
 ) -> tuple[U8, Bool, F32]:
     """What a camera sees of the mesh.
 
     Args:
-        mesh: lifted from `picture`.
+        mesh: lifted from `picture`; its axes are the world here.
         picture: [H, W, 3] u8 sRGB.
         world_from_camera: [4, 4] pose of the new camera.
         intrinsics: of the new camera; its size is that of the result.
-        use_dwmesh: False leaves out the faces that were not seen, instead of letting them hide what is behind them.
+        geometry: "closed" or "bounded", see `ex4d.mesh.skirts`.
         rasterizer: one of `RASTERIZERS`.
 
     Returns:
@@ -39,7 +38,8 @@ def render_frame(
         the source camera; [h, w] float32 z-depth of the visible surface, 0 where there is none.
 
     Raises:
-        Ex4dError: SIZE_MISMATCH when picture and mesh do not fit, BAD_INPUT or UNAVAILABLE for the rasterizer.
+        Ex4dError: SIZE_MISMATCH when picture and mesh do not fit, BAD_INPUT or UNAVAILABLE for the rasterizer,
+            BAD_INPUT for the geometry.
     """
     from ex4d.render.clip_space import to_clip  # these load Numba: only when there is something to render
     from ex4d.render.resolve import resolve
@@ -50,12 +50,11 @@ def render_frame(
             SIZE_MISMATCH,
             f"The picture is {picture.shape[1]}x{picture.shape[0]}, its mesh {width}x{height}.",
         )
+    if geometry not in ("closed", "bounded"):
+        raise Ex4dError(BAD_INPUT, f"'{geometry}' is no kind of mesh.", "Choose closed or bounded.")
     door = choose(RASTERIZERS, rasterizer, "rasterizer")
-    triangles, valid = faces(height, width), face_valid(mesh)
-    if not use_dwmesh:
-        triangles, valid = triangles[valid], np.ones(int(valid.sum()), np.bool_)
-    near = _NEAR * float(mesh.depth.min())
-    resolution = (intrinsics.height, intrinsics.width)
-    position = to_clip(vertices(mesh), world_from_camera, intrinsics, near)
-    ids = door.visible(position, triangles, resolution)
-    return resolve(ids, position, triangles, valid, picture, mesh.depth.shape)
+    surface = closed(mesh) if geometry == "closed" else bounded(mesh)
+    near = NEAR * float(mesh.depth.min())
+    position = to_clip(surface.points, world_from_camera, intrinsics, near)
+    ids = door.visible(position, surface.faces, (intrinsics.height, intrinsics.width))
+    return resolve(ids, position, surface, picture)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ex4d.mesh.lift import ray_positions
+from ex4d.mesh.skirts import Surface
 from ex4d.render.compiled import compiled, in_parallel, threads
 from ex4d.values import F32, F64, I32, U8, Bool
 
@@ -17,9 +18,7 @@ AT_TEXEL = 1e-6  # a barycentric this close to 1 is the vertex itself
 _PIECES = 4
 
 
-def resolve(
-    ids: I32, pos_clip: F64, faces: I32, face_valid: Bool, picture: U8, mesh_shape: tuple[int, int]
-) -> tuple[U8, Bool, F32]:
+def resolve(ids: I32, pos_clip: F64, surface: Surface, picture: U8) -> tuple[U8, Bool, F32]:
     """Colour, mask and depth of a view.
 
     The mask is True where the visible face is valid, and where the pixel looks exactly at a vertex of the picture: a
@@ -29,10 +28,8 @@ def resolve(
     Args:
         ids: [h, w] index of the visible face + 1, 0 = none.
         pos_clip: [V, 4] clip coordinates of the vertices (`ex4d.render.clip_space.to_clip`).
-        faces: [F, 3].
-        face_valid: [F].
+        surface: what was rasterized.
         picture: [H, W, 3] u8 sRGB.
-        mesh_shape: (H + 4, W + 4), the grid of the vertices.
 
     Returns:
         [h, w, 3] u8 colour, black where the mask is False; [h, w] bool mask; [h, w] float32 z-depth of the visible
@@ -46,7 +43,9 @@ def resolve(
     image = np.ascontiguousarray(picture)
 
     def rows(start: int, stop: int) -> None:
-        _resolve(ids, pos_clip, faces, face_valid, image, u, v, mesh_shape[1], start, stop, colour, mask, z)
+        _resolve(
+            ids, pos_clip, surface.faces, surface.valid, surface.texel, image, u, v, start, stop, colour, mask, z
+        )
 
     in_parallel(rows, height, max(1, min(threads() * _PIECES, height // 8)))
     return colour, mask, z
@@ -113,8 +112,9 @@ def _interpolate(ids, corners, faces, values, start, stop, out):  # type: ignore
 
 
 @compiled
-def _resolve(ids, pos_clip, faces, face_valid, image, u, v, columns, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
+def _resolve(ids, pos_clip, faces, face_valid, texel, image, u, v, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
     height, width = image.shape[0], image.shape[1]
+    columns = len(u)
     half_w, half_h = ids.shape[1] / 2.0, ids.shape[0] / 2.0
     for row in range(start, stop):
         py = row + 0.5
@@ -138,10 +138,13 @@ def _resolve(ids, pos_clip, faces, face_valid, image, u, v, columns, start, stop
             if not seen:
                 near = a if ea > 1.0 - AT_TEXEL else (b if eb > 1.0 - AT_TEXEL else (c if ec > 1.0 - AT_TEXEL else -1))
                 if near >= 0:
-                    j, i = near // columns, near % columns
+                    j, i = texel[near] // columns, texel[near] % columns
                     seen = 1 < j < height + 2 and 1 < i < width + 2
+                    if seen:  # a cut corner of a skirt lies on the ray of what is seen behind it
+                        z[row, column] = pos_clip[texel[near], 3]
             if not seen:
                 continue
+            a, b, c = texel[a], texel[b], texel[c]
             mask[row, column] = True
             x = ea * u[a % columns] + eb * u[b % columns] + ec * u[c % columns] - 0.5
             y = ea * v[a // columns] + eb * v[b // columns] + ec * v[c // columns] - 0.5

@@ -74,7 +74,7 @@ def _sheet_faces(sheet: Sheet) -> I32:
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     quads = np.stack([np.stack([a, c, d], axis=-1), np.stack([a, d, b], axis=-1)], axis=2)
-    kept = seen(sheet.z, np.empty((0, 0, 3)), "jump", sheet.edge_ratio)
+    kept = seen(sheet.z, sheet.edge_ratio)
     w = sheet.wanted
     kept &= (w[:-1, :-1] | w[:-1, 1:] | w[1:, :-1] | w[1:, 1:])[..., None]
     return np.ascontiguousarray(quads[kept])
