@@ -11,14 +11,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from ex4d.console import PARTS, Console, output_folder
+from ex4d import shot_command
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
-from shared_protocol.moves import MOVES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,20 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="tell what is done")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    recon = commands.add_parser("recon", help="clip → colour and mask video seen from the new camera")
-    _add_shot_arguments(recon)
-    recon.add_argument("--save_mesh", action="store_true", help="write the first frame's mesh, DW-Mesh.ply")
-    recon.add_argument("--save_camera", action="store_true", help="write the camera path as npz as well")
-    recon.add_argument(
-        "--use_dwmesh", type=int, choices=(0, 1), default=1, help="0: drop stretched faces instead of letting them hide"
-    )
-    recon.set_defaults(run=_recon)
-
-    reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
-    _add_shot_arguments(reshoot)
-    reshoot.add_argument("--generator", default="preview", help="see `ex4d doctor` (default: preview)")
-    reshoot.add_argument("--seed", type=_whole, default=0)
-    reshoot.set_defaults(run=_reshoot, use_dwmesh=1)
+    shot_command.add_recon(commands)
+    shot_command.add_reshoot(commands)
 
     sheet = commands.add_parser("sheet", help="one picture: source, conditioning, result at five frames")
     sheet.add_argument("--scene", type=Path, required=True, help="folder of a reconstructed scene")
@@ -96,129 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--input_video", type=Path, required=True, help="movie, or folder of PNG or EXR pictures")
-    camera = parser.add_mutually_exclusive_group(required=True)
-    camera.add_argument("--cam", choices=MOVES, help="a preset move")
-    camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--num_frames", type=_at_least_one, default=0, help="frames used from the start (default: all)")
-    parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
-    parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
-    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
-    parser.add_argument("--focal", type=_number, help="focal length in pixels (default: 500/512 of the longest side)")
-    parser.add_argument("--max_side", type=_whole, default=1280, help="larger pictures are scaled down (0: never)")
-    parser.add_argument(
-        "--filter_type",
-        choices=("jump", "angle", "boundary"),
-        default="jump",
-        help="which faces count as stretched: relative depth jump, or the public code's angle or boundary rule",
-    )
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
-    return int(text)
-
-
-def _at_least_one(text: str) -> int:
-    value = _whole(text)
-    if not value:
-        raise argparse.ArgumentTypeError("0 frames make no shot; leave it out for all of them")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
-
-
-def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str]:
-    """Scene and conditioning folders below `work`, and the move's name for file names."""
-    from ex4d import pipeline
-    from ex4d.cameras import load_path, preset_path, static_source
-    from ex4d.scene import load_scene
-
-    given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
-    scene_folder, conditioning = (work / part for part in PARTS)
-    options = pipeline.ReconstructOptions(
-        depth_kind=arguments.depth_kind,
-        estimator=arguments.estimator,
-        count=arguments.num_frames,
-        focal=arguments.focal,
-        max_side=arguments.max_side,
-        edge_rule=arguments.filter_type,
-    )
-    depth = [] if arguments.depth is None else [arguments.depth]
-    pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console)
-    scene = load_scene(scene_folder)
-    total = len(scene.clip.frames)
-    if given is not None:
-        # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.
-        path = replace(given, fps=scene.clip.fps)
-        name = arguments.camera.stem
-        if len(path.world_from_camera) > total:
-            raise Ex4dError(
-                BAD_INPUT,
-                f"The camera path has {len(path.world_from_camera)} frames, the clip {total}.",
-                "Give a path no longer than the clip.",
-            )
-    else:
-        path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
-        name = arguments.cam
-    source = static_source(scene, len(path.world_from_camera))
-    pipeline.render(conditioning, scene_folder, path, source, console, use_dwmesh=bool(arguments.use_dwmesh))
-    return scene_folder, conditioning, name
-
-
-def _recon(arguments: argparse.Namespace) -> None:
-    from ex4d.cameras import save_path
-    from ex4d.clip import write_video
-    from ex4d.mesh import write_ply
-    from ex4d.pipeline import load_conditioning
-    from ex4d.scene import scene_mesh
-
-    with output_folder(arguments.output_dir) as out, Console() as console:
-        scene_folder, folder, name = _condition(arguments, out, console)
-    made = load_conditioning(scene_folder, folder)
-    shot = made.shot
-    write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
-    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
-    if arguments.save_mesh:
-        mesh = scene_mesh(shot.scene, shot.source, 0)
-        write_ply(out / "DW-Mesh.ply", mesh, shot.scene.clip.frames[0], use_dwmesh=bool(arguments.use_dwmesh))
-    if arguments.save_camera:
-        save_path(out / f"camera_{name}.npz", shot.path)
-    for kind in ("colour", "mask"):
-        (folder / kind).replace(out / kind)
-    for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
-        (folder / file).replace(out / file)
-    folder.rmdir()
-    print(f"{_frames(len(made.colour))} in {out}; the source saw {made.coverage.mean():.0%} of the new view")
-
-
-def _reshoot(arguments: argparse.Namespace) -> None:
-    from ex4d import pipeline
-    from ex4d.clip import write_video
-    from ex4d.doors import choose
-    from ex4d.generate import GENERATORS
-    from ex4d.images import read_png
-
-    choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
-    with Console() as console:
-        with output_folder(arguments.output_dir) as out:
-            scene_folder, conditioning, _ = _condition(arguments, out, console)
-        pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
-    take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
-    frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
-    write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
-    pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
-    print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
-
-
 def _sheet(arguments: argparse.Namespace) -> None:
     from ex4d.pipeline import sheet
 
@@ -226,10 +88,6 @@ def _sheet(arguments: argparse.Namespace) -> None:
         raise Ex4dError(BAD_INPUT, f"{arguments.output.name} is not a name for a PNG.", "Let it end in .png.")
     sheet(arguments.scene, arguments.conditioning, arguments.frames, arguments.output)
     print(arguments.output)
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'s' if count != 1 else ''}"
 
 
 def _flicker(arguments: argparse.Namespace) -> None:

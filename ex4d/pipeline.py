@@ -62,6 +62,7 @@ class ReconstructOptions:
     fps: Fraction | None = None
     focal: float | None = None  # pixels of the clip as it comes in
     max_side: int = 1280
+    geometry: str = "closed"  # "upstream" takes that code's focal length where none is given, and depth as it comes
 
 
 def reconstruct(

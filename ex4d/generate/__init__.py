@@ -16,6 +16,8 @@ __all__ = ["GENERATORS", "Generator"]
 class Generator(Door, Protocol):
     """Paints a shot."""
 
+    geometry: str  # the kind of mesh it works best with, one of `ex4d.mesh.skirts.GEOMETRIES`
+
     def frames(
         self,
         conditioning: Conditioning,

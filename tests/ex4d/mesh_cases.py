@@ -34,9 +34,9 @@ def stepped_depth(height: int, width: int, seed: int = 0) -> F32:
     return z
 
 
-def lifted(z: F32, focal: float | None = None, edge_rule: str = "jump") -> DWMesh:
+def lifted(z: F32, focal: float | None = None) -> DWMesh:
     camera = default_intrinsics(z.shape[1], z.shape[0], focal)
-    depth, valid = lift(z, far_depth(z[None]), edge_rule=edge_rule, intrinsics=camera)
+    depth, valid = lift(z, far_depth(z[None]))
     return DWMesh(depth, valid, camera)
 
 

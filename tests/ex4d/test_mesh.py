@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from mesh_cases import brute_force, lifted, picture, pose, smooth_depth, stepped_depth, towards
 
 from ex4d.mesh import (
-    EDGE_RULES,
     adjust_depth,
     default_intrinsics,
     face_valid,
@@ -126,19 +125,17 @@ def test_face_validity_follows_the_order_of_the_faces() -> None:
     assert valid[2 * (j * 12 + i) + 1] == mesh.valid[j, i, 1]
 
 
-@pytest.mark.parametrize("rule", EDGE_RULES)
-def test_the_skirt_is_never_valid_and_a_smooth_wall_is_valid_everywhere_else(rule: str) -> None:
-    mesh = lifted(smooth_depth(40, 60), edge_rule=rule)
+def test_the_skirt_is_never_valid_and_a_smooth_wall_is_valid_everywhere_else() -> None:
+    mesh = lifted(smooth_depth(40, 60))
     assert mesh.valid[1:-1, 1:-1].all()
     for skirt in (mesh.valid[0], mesh.valid[-1], mesh.valid[:, 0], mesh.valid[:, -1]):
         assert not skirt.any()
 
 
-@pytest.mark.parametrize("rule", EDGE_RULES)
-def test_a_step_in_depth_is_a_gap(rule: str) -> None:
+def test_a_step_in_depth_is_a_gap() -> None:
     z = np.full((30, 40), 8.0, np.float32)
     z[:, 20:] = 2.0
-    valid = lifted(z, edge_rule=rule).valid
+    valid = lifted(z).valid
     assert not valid[2:-2, 21].any()  # quads between the columns 19 and 20 of the picture
     assert valid[2:-2, 2:21].all()
     assert valid[2:-2, 22:-2].all()
@@ -165,32 +162,6 @@ def test_jump_cuts_exactly_above_its_ratio(ratio: float, jump: float) -> None:
     z[:, 1] = np.float32(3.0 * jump)
     _, valid = lift(z, 20.0, edge_ratio=ratio)
     assert valid[2, 2].all() == (z[0, 1] <= z[0, 0] * ratio)
-
-
-def test_angle_and_boundary_follow_their_definitions_on_random_triangles() -> None:
-    z = np.random.default_rng(5).uniform(2.0, 4.0, (6, 7)).astype(np.float32)
-    for rule in ("angle", "boundary"):
-        mesh = lifted(z, focal=60.0, edge_rule=rule)
-        points, triangles, valid = vertices(mesh), faces(6, 7), face_valid(mesh)
-        skirt = ~np.isin(triangles, np.arange(110).reshape(10, 11)[1:-1, 1:-1]).all(axis=1)
-        assert 0 < valid[~skirt].sum() < (~skirt).sum()
-        for triangle, given_as_valid in zip(triangles[~skirt], valid[~skirt], strict=True):
-            a, b, c = points[triangle]
-            if rule == "angle":
-                angles = [
-                    np.degrees(np.arccos((q - p) @ (r - p) / np.linalg.norm(q - p) / np.linalg.norm(r - p)))
-                    for p, q, r in ((a, b, c), (b, c, a), (c, a, b))
-                ]
-                expected = min(angles) >= 2.5
-            else:
-                extent = np.abs(np.array([b - a, c - b, a - c])).max(axis=0)
-                expected = extent[2] / (max(extent[0], extent[1]) + 1e-8) <= 2.0
-            assert given_as_valid == expected
-
-
-def test_an_unknown_rule_is_refused_with_the_ones_there_are() -> None:
-    with pytest.raises(Ex4dError, match=r"'steep'.*jump, angle, boundary"):
-        lifted(smooth_depth(4, 4), edge_rule="steep")
 
 
 def test_far_is_four_times_the_99th_percentile_and_always_behind_everything() -> None:

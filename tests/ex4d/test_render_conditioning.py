@@ -15,9 +15,9 @@ from mesh_cases import pose, small_scene
 
 from ex4d import memory
 from ex4d.cameras import preset_path, static_source
-from ex4d.render import render_conditioning, render_frame
-from ex4d.scene import scene_mesh
-from ex4d.values import CameraPath, Intrinsics, Shot
+from ex4d.render import RenderOptions, render_conditioning, render_frame
+from ex4d.scene import build_scene, scene_mesh
+from ex4d.values import CameraPath, DepthVideo, Intrinsics, Shot
 from shared_protocol.errors import BAD_INPUT, CANCELLED, EMPTY_VIEW, LIMIT, SIZE_MISMATCH, Ex4dError
 
 
@@ -37,10 +37,11 @@ def test_every_frame_is_rendered_and_told_in_order() -> None:
     told = []
     result = render_conditioning(shot, lambda *frame: told.append(frame))
     assert [frame[0] for frame in told] == [0, 1, 2]
-    for index, colour, mask, coverage in told:
+    for index, colour, mask, z, coverage in told:
         np.testing.assert_array_equal(colour, result.colour[index])
         np.testing.assert_array_equal(mask, result.mask[index])
         assert coverage == result.coverage[index] == mask.mean()
+        assert (z[mask] > 0.0).all()
     np.testing.assert_array_equal(result.colour[0], shot.scene.clip.frames[0])  # a move starts at the source camera
     assert result.coverage[0] == 1.0
     assert 0.0 < result.coverage[2] < 1.0
@@ -146,11 +147,45 @@ def test_a_camera_that_cannot_be_used_is_refused_before_anything_is_rendered() -
     assert not told
 
 
-def test_without_the_watertight_mesh_more_is_seen() -> None:
-    shot = shot_of(3, "90")
+def test_with_bounded_skirts_more_is_seen() -> None:
+    shot = shot_of(3, "60")
+    depth = np.full((1, 24, 32), 6.0, np.float32)
+    depth[0, 4:20, 15:17] = 2.0
+    depth_video = DepthVideo(np.repeat(depth, 3, axis=0), "file", False)
+    shot = dataclasses.replace(shot, scene=build_scene(shot.scene.clip, depth_video))
     closed = render_conditioning(shot)
-    opened = render_conditioning(shot, use_dwmesh=False)
-    assert opened.coverage[-1] > closed.coverage[-1]
+    bounded = render_conditioning(shot, options=RenderOptions("bounded"))
+    assert bounded.coverage[-1] > closed.coverage[-1]
+    np.testing.assert_array_equal(bounded.colour[0], closed.colour[0])  # from the source camera both are the source
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RenderOptions("open"), "closed, bounded, upstream"),
+        (RenderOptions(filter_type="boundary"), "--geometry upstream"),
+        (RenderOptions("bounded", use_dwmesh=False), "--geometry upstream"),
+        (RenderOptions("upstream", persist=True), "closed or bounded"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_with_what_to_do(options: RenderOptions, said: str) -> None:
+    with pytest.raises(Ex4dError, match=said) as caught:
+        render_conditioning(shot_of(1), options=options)
+    assert caught.value.code == BAD_INPUT
+
+
+def test_a_source_camera_that_moves_puts_each_frame_where_it_was_seen_from() -> None:
+    shot = shot_of(3)
+    poses = np.stack([pose((0.1 * t, 0.02, 0.0), (0.0, 0.05 * t, 0.0)) for t in range(3)])
+    scene = dataclasses.replace(shot.scene, camera=dataclasses.replace(shot.scene.camera, world_from_camera=poses))
+    along = dataclasses.replace(shot.path, world_from_camera=poses)  # the new camera goes with the source camera
+    result = render_conditioning(Shot(scene, along, shot.source))
+    assert result.coverage.min() > 0.999
+    assert np.abs(result.colour.astype(int) - scene.clip.frames)[result.mask].mean() < 0.5
+    still = render_conditioning(shot)
+    follow = dataclasses.replace(shot.path, world_from_camera=poses @ shot.path.world_from_camera)
+    moved_along = render_conditioning(Shot(scene, follow, shot.source))
+    assert (moved_along.mask == still.mask).mean() > 0.999
 
 
 def test_asking_for_the_rasterizers_loads_no_compiler(root: Path) -> None:
@@ -168,7 +203,7 @@ def test_a_path_is_left_as_it_was() -> None:
 def test_frames_that_were_rendered_earlier_are_taken_as_they_are() -> None:
     shot = shot_of(3)
     whole = render_conditioning(shot)
-    earlier = (np.full_like(whole.colour[1], 77), np.ones_like(whole.mask[1]))
+    earlier = (np.full_like(whole.colour[1], 77), np.ones_like(whole.mask[1]), np.ones(whole.mask[1].shape, np.float32))
     told: list[int] = []
     result = render_conditioning(
         shot, lambda index, *_: told.append(index), known=lambda index: earlier if index == 1 else None

@@ -90,14 +90,14 @@ def test_texture_coordinates_are_perspective_correct_on_a_slanted_wall() -> None
     assert np.abs(colour[rows, columns][inside] - expected).max() <= 1.01
 
 
-def test_unseen_faces_hide_what_is_behind_them_unless_dropped() -> None:
+def test_unseen_faces_hide_what_is_behind_them_and_bounded_ones_hide_less() -> None:
     z = np.full((40, 60), 6.0, np.float32)
-    z[10:30, 20:40] = 2.0
+    z[10:30, 28:32] = 2.0
     mesh, source = lifted(z, focal=50.0), np.full((40, 60, 3), 200, np.uint8)
-    source[10:30, 20:40] = 50
+    source[10:30, 28:32] = 50
     world = pose((1.2, 0.0, 0.0), (0.0, -0.3, 0.0))
     colour, mask, depth = render_frame(mesh, source, world, mesh.intrinsics)
-    open_colour, open_mask, _ = render_frame(mesh, source, world, mesh.intrinsics, use_dwmesh=False)
+    open_colour, open_mask, _ = render_frame(mesh, source, world, mesh.intrinsics, geometry="bounded")
     hidden = open_mask & ~mask
     assert hidden.sum() > 10  # wall that the stretched side of the box hides
     assert (open_colour[hidden] == 200).all()

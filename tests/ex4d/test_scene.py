@@ -39,17 +39,26 @@ def test_a_scene_holds_the_lifted_frames_far_pivot_and_notes() -> None:
         np.testing.assert_array_equal(scene.mesh_depth[t], depth)
         np.testing.assert_array_equal(scene.mesh_valid[t], valid)
     assert scene.intrinsics.fx == pytest.approx(17 * 500 / 512)
-    assert (scene.estimator, scene.draft, scene.edge_rule) == ("file", False, "jump")
+    assert (scene.estimator, scene.draft) == ("file", False)
     assert small_scene().notes == ("upright", "scaled")
 
 
-def test_focal_and_edge_rule_are_used() -> None:
-    z = np.stack([stepped_depth(12, 17)])
-    scene = of_depth(z, focal=40.0, edge_rule="boundary")
+def test_the_focal_length_is_used_and_the_camera_stands_still() -> None:
+    scene = of_depth(np.stack([stepped_depth(12, 17)] * 2), focal=40.0)
     assert scene.intrinsics == Intrinsics(17, 12, 40.0, 40.0, 8.5, 6.0)
-    assert scene.edge_rule == "boundary"
-    _, valid = lift(z[0], scene.far, edge_rule="boundary", intrinsics=scene.intrinsics)
-    np.testing.assert_array_equal(scene.mesh_valid[0], valid)
+    np.testing.assert_array_equal(scene.camera.world_from_camera, np.tile(np.eye(4), (2, 1, 1)))
+
+
+def test_a_camera_that_does_not_fit_the_clip_is_refused_with_both_sizes() -> None:
+    scene = of_depth(np.stack([stepped_depth(12, 17)] * 2))
+    depth = DepthVideo(np.ones((2, 12, 17), np.float32), "file", False)
+    for wrong in (
+        dataclasses.replace(scene.camera, width=18),
+        dataclasses.replace(scene.camera, world_from_camera=scene.camera.world_from_camera[:1]),
+    ):
+        with pytest.raises(Ex4dError, match=r"source camera has .*2 of 17x12") as caught:
+            build_scene(scene.clip, depth, camera=wrong)
+        assert caught.value.code == SIZE_MISMATCH
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 18), (2, 12, 17), (3, 17, 12)])
@@ -129,8 +138,9 @@ def test_a_scene_comes_back_bit_for_bit(tmp_path: Path, frames: int, height: int
     np.testing.assert_array_equal(got.mesh_depth, scene.mesh_depth)
     np.testing.assert_array_equal(got.mesh_valid, scene.mesh_valid)
     assert got.mesh_depth.dtype == np.float32
-    for field in ("intrinsics", "far", "pivot", "estimator", "draft", "notes", "edge_rule"):
+    for field in ("intrinsics", "far", "pivot", "estimator", "draft", "notes"):
         assert getattr(got, field) == getattr(scene, field)
+    np.testing.assert_array_equal(got.camera.world_from_camera, scene.camera.world_from_camera)
     assert (got.clip.fps, got.clip.name) == (scene.clip.fps, scene.clip.name)
     assert set(names) == files_in(tmp_path)
     assert len(names) == 2 * frames + 1
@@ -209,7 +219,7 @@ def test_files_of_another_scene_and_broken_ones_are_written_again(tmp_path: Path
         (lambda folder: (folder / "source/0002.png").unlink(), NOT_FOUND),
         (lambda folder: (folder / "mesh/0001.exr").unlink(), NOT_FOUND),
         (lambda folder: _change(folder, version=99), BAD_INPUT),
-        (lambda folder: _change(folder, width=31), SIZE_MISMATCH),
+        (lambda folder: _change(folder, width=31), BAD_INPUT),
         (lambda folder: _change(folder, fps=[25, 0]), BAD_INPUT),
     ],
 )

@@ -23,6 +23,7 @@ class PreviewGenerator:
     label = "Preview (not a final picture)"
     licence = "Apache-2.0"
     commercial_use = True
+    geometry = "bounded"
 
     def available(self) -> tuple[bool, str]:
         """It works wherever the base packages are installed."""

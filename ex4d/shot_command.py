@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `ex4d recon` and `ex4d reshoot`: a clip and a new camera → conditioning, and the new shot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ex4d.arguments import at_least_one, number, whole
+from ex4d.console import PARTS, Console, output_folder
+from ex4d.mesh.skirts import GEOMETRIES
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+from shared_protocol.moves import MOVES
+
+
+def add_recon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `recon` to the command line."""
+    recon = commands.add_parser("recon", help="clip → colour and mask video seen from the new camera")
+    _add_shot_arguments(recon)
+    recon.add_argument("--save_mesh", action="store_true", help="write the first frame's mesh, DW-Mesh.ply")
+    recon.add_argument("--save_camera", action="store_true", help="write the camera path as npz as well")
+    recon.add_argument("--save_depth", action="store_true", help="write the z-depth of the new view, depth/0001.exr …")
+    recon.add_argument(
+        "--filter_type",
+        choices=("angle", "boundary"),
+        default="angle",
+        help="with --geometry upstream: the public code's test for stretched faces",
+    )
+    recon.add_argument(
+        "--use_dwmesh",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="with --geometry upstream: 0 drops stretched faces instead of letting them hide what is behind them",
+    )
+    recon.set_defaults(run=_recon, geometry="closed")
+
+
+def add_reshoot(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `reshoot` to the command line."""
+    reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
+    _add_shot_arguments(reshoot)
+    reshoot.add_argument("--generator", default="preview", help="see `ex4d doctor` (default: preview)")
+    reshoot.set_defaults(run=_reshoot, use_dwmesh=1, filter_type="angle", save_depth=False)
+
+
+def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--input_video", type=Path, required=True, help="movie, or folder of PNG or EXR pictures")
+    camera = parser.add_mutually_exclusive_group(required=True)
+    camera.add_argument("--cam", choices=MOVES, help="a preset move")
+    camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
+    parser.add_argument(
+        "--source_camera",
+        type=Path,
+        metavar="FILE",
+        help="how the source camera moved: a camera path as for --camera, which then stands in the same world",
+    )
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--num_frames", type=at_least_one, default=0, help="frames used from the start (default: all)")
+    parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
+    parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
+    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
+    parser.add_argument("--focal", type=number, help="focal length in pixels (default: 500/512 of the longest side)")
+    parser.add_argument("--max_side", type=whole, default=1280, help="larger pictures are scaled down (0: never)")
+    parser.add_argument(
+        "--geometry",
+        choices=GEOMETRIES,
+        help="closed: stretched faces hide all that is behind them; bounded: they reach back only a little; "
+        "upstream: as the public code has it (default: closed; for reshoot what the generator works best with)",
+    )
+    parser.add_argument(
+        "--persist", action="store_true", help="let still background that other frames saw fill what this frame hides"
+    )
+    parser.add_argument(
+        "--lead_in",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="render N frames more that glide from the source camera to the first frame; they are cut from the result",
+    )
+    parser.add_argument("--seed", type=whole, default=0, help="of everything that is drawn at random (default: 0)")
+
+
+def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str]:
+    """Scene and conditioning folders below `work`, and the move's name for file names."""
+    from ex4d import pipeline
+    from ex4d.cameras import load_path, preset_path, static_source
+    from ex4d.scene import load_scene
+
+    given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
+    scene_folder, conditioning = (work / part for part in PARTS)
+    source_camera = None if arguments.source_camera is None else load_path(arguments.source_camera)
+    options = pipeline.ReconstructOptions(
+        depth_kind=arguments.depth_kind,
+        estimator=arguments.estimator,
+        count=arguments.num_frames,
+        focal=arguments.focal,
+        max_side=arguments.max_side,
+        geometry=arguments.geometry,
+    )
+    how = pipeline.RenderOptions(
+        geometry=arguments.geometry,
+        persist=arguments.persist,
+        filter_type=arguments.filter_type,
+        use_dwmesh=bool(arguments.use_dwmesh),
+    )
+    how.check()
+    depth = [] if arguments.depth is None else [arguments.depth]
+    pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera)
+    scene = load_scene(scene_folder)
+    total = len(scene.clip.frames)
+    if given is not None:
+        # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.
+        path = replace(given, fps=scene.clip.fps)
+        if source_camera is not None:
+            path = in_world_of(source_camera, path)
+        name = arguments.camera.stem
+        if len(path.world_from_camera) > total:
+            raise Ex4dError(
+                BAD_INPUT,
+                f"The camera path has {len(path.world_from_camera)} frames, the clip {total}.",
+                "Give a path no longer than the clip.",
+            )
+    elif arguments.geometry == "upstream":
+        path = upstream_move(arguments.cam, scene)
+        name = arguments.cam
+    else:
+        path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
+        name = arguments.cam
+    source = static_source(scene, len(path.world_from_camera))
+    pipeline.render(
+        conditioning,
+        scene_folder,
+        path,
+        source,
+        console,
+        how,
+        lead_in=arguments.lead_in,
+        seed=arguments.seed,
+        save_depth=arguments.save_depth,
+    )
+    return scene_folder, conditioning, name
+
+
+def _recon(arguments: argparse.Namespace) -> None:
+    from ex4d.cameras import save_path
+    from ex4d.clip import write_video
+    from ex4d.mesh import write_ply
+    from ex4d.pipeline import load_conditioning
+    from ex4d.scene import scene_mesh
+
+    with output_folder(arguments.output_dir) as out, Console() as console:
+        scene_folder, folder, name = _condition(arguments, out, console)
+    made = load_conditioning(scene_folder, folder)
+    shot = made.shot
+    write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
+    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
+    if arguments.save_mesh:
+        mesh = scene_mesh(shot.scene, shot.source, 0)
+        write_ply(out / "DW-Mesh.ply", mesh, shot.scene.clip.frames[0], use_dwmesh=bool(arguments.use_dwmesh))
+    if arguments.save_camera:
+        save_path(out / f"camera_{name}.npz", shot.path)
+    for kind in ("colour", "mask", *(("depth",) if arguments.save_depth else ())):
+        (folder / kind).replace(out / kind)
+    for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
+        (folder / file).replace(out / file)
+    folder.rmdir()
+    print(f"{_frames(len(made.colour))} in {out}; the source saw {made.coverage.mean():.0%} of the new view")
+
+
+def _reshoot(arguments: argparse.Namespace) -> None:
+    from ex4d import pipeline
+    from ex4d.clip import write_video
+    from ex4d.doors import choose
+    from ex4d.generate import GENERATORS
+    from ex4d.images import read_png
+
+    generator = choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
+    arguments.geometry = arguments.geometry or generator.geometry
+    with Console() as console:
+        with output_folder(arguments.output_dir) as out:
+            scene_folder, conditioning, _ = _condition(arguments, out, console)
+        pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
+    take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
+    frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
+    write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
+    pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
+    print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' if count != 1 else ''}"
