@@ -56,7 +56,7 @@ def render_conditioning(
     on_frame: OnFrame | None = None,
     *,
     known: Known = lambda index: None,
-    options: RenderOptions = RenderOptions(),  # noqa: B008 - frozen
+    options: RenderOptions = RenderOptions(),
 ) -> Conditioning:
     """Renders every frame of a shot.
 

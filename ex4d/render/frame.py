@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ex4d.doors import choose
 from ex4d.mesh.skirts import bounded, closed
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS

@@ -43,9 +43,7 @@ def resolve(ids: I32, pos_clip: F64, surface: Surface, picture: U8) -> tuple[U8,
     image = np.ascontiguousarray(picture)
 
     def rows(start: int, stop: int) -> None:
-        _resolve(
-            ids, pos_clip, surface.faces, surface.valid, surface.texel, image, u, v, start, stop, colour, mask, z
-        )
+        _resolve(ids, pos_clip, surface.faces, surface.valid, image, u, v, start, stop, colour, mask, z)
 
     in_parallel(rows, height, max(1, min(threads() * _PIECES, height // 8)))
     return colour, mask, z
@@ -112,7 +110,7 @@ def _interpolate(ids, corners, faces, values, start, stop, out):  # type: ignore
 
 
 @compiled
-def _resolve(ids, pos_clip, faces, face_valid, texel, image, u, v, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
+def _resolve(ids, pos_clip, faces, face_valid, image, u, v, start, stop, colour, mask, z):  # type: ignore[no-untyped-def]
     height, width = image.shape[0], image.shape[1]
     columns = len(u)
     half_w, half_h = ids.shape[1] / 2.0, ids.shape[0] / 2.0
@@ -137,14 +135,12 @@ def _resolve(ids, pos_clip, faces, face_valid, texel, image, u, v, start, stop, 
             seen = face_valid[face]
             if not seen:
                 near = a if ea > 1.0 - AT_TEXEL else (b if eb > 1.0 - AT_TEXEL else (c if ec > 1.0 - AT_TEXEL else -1))
-                if near >= 0:
-                    j, i = texel[near] // columns, texel[near] % columns
+                if 0 <= near < columns * len(v):
+                    j, i = near // columns, near % columns
                     seen = 1 < j < height + 2 and 1 < i < width + 2
-                    if seen:  # a cut corner of a skirt lies on the ray of what is seen behind it
-                        z[row, column] = pos_clip[texel[near], 3]
+                    a = b = c = near
             if not seen:
                 continue
-            a, b, c = texel[a], texel[b], texel[c]
             mask[row, column] = True
             x = ea * u[a % columns] + eb * u[b % columns] + ec * u[c % columns] - 0.5
             y = ea * v[a // columns] + eb * v[b // columns] + ec * v[c // columns] - 0.5
