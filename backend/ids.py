@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ex4d.versions import ALGORITHMS
 from shared_protocol import messages as m
-from shared_protocol.errors import NOT_A_CLIP, Ex4dError
+from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, Ex4dError
 from shared_protocol.plain import to_plain
 
 from .journal import Job
@@ -19,6 +19,7 @@ _MOVIES: Final = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .mts .m2ts .ts .mxf .ogv .wmv .flv .3gp .vob .dv .gif".split()
 )
 _PICTURES: Final = frozenset(".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split())
+_CAMERA_PATHS: Final = frozenset({".json", ".npz"})
 
 
 def kind_of(job: Job) -> str:
@@ -32,7 +33,7 @@ def suffix_of(asset: m.Asset) -> str:
     Raises:
         Ex4dError: NOT_A_CLIP for a suffix that no reader knows.
     """
-    suffix = PurePosixPath(asset.name.replace("\\", "/")).suffix.lower()
+    suffix = _suffix(asset)
     if suffix not in _MOVIES and suffix not in _PICTURES:
         raise Ex4dError(
             NOT_A_CLIP,
@@ -42,6 +43,27 @@ def suffix_of(asset: m.Asset) -> str:
     return suffix
 
 
+def camera_suffix_of(asset: m.Asset) -> str:
+    """The same for a camera path.
+
+    Raises:
+        Ex4dError: BAD_INPUT for a suffix that is not a camera path's.
+    """
+    suffix = _suffix(asset)
+    if suffix not in _CAMERA_PATHS:
+        raise Ex4dError(BAD_INPUT, f"'{asset.name}' is not a camera path.", "Bring a .json or .npz camera path.")
+    return suffix
+
+
+def _suffix(asset: m.Asset) -> str:
+    return PurePosixPath(asset.name.replace("\\", "/")).suffix.lower()
+
+
+def lead_in_seed(job: m.Render) -> int:
+    """The seed that a rendering is made with: without a lead-in, nothing is drawn and every seed is the same."""
+    return job.seed if job.lead_in else 0
+
+
 def artifact_id(job: Job) -> str:
     """64 hex digits: the same for jobs that make the same files, whatever the inputs were called."""
     kind = kind_of(job)
@@ -49,6 +71,10 @@ def artifact_id(job: Job) -> str:
     if isinstance(job, m.Reconstruct):
         for name, assets in (("clip", job.clip), ("depth", job.depth)):
             spec[name] = [(a.sha256, suffix_of(a)) for a in assets]
+        camera = job.source_camera
+        spec["source_camera"] = None if camera is None else (camera.sha256, camera_suffix_of(camera))
+    if isinstance(job, m.Render):
+        spec["seed"] = lead_in_seed(job)
     if isinstance(job, m.Generate):
         spec["options"] = sorted(spec["options"])
     text = json.dumps([kind, spec, ALGORITHMS[kind]], sort_keys=True, separators=(",", ":"))

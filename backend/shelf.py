@@ -54,7 +54,7 @@ class Shelf:
             Ex4dError: NOT_FOUND; BAD_INPUT for an artifact of another kind.
         """
         if isinstance(job, m.Reconstruct):
-            for asset in (*job.clip, *job.depth):
+            for asset in inputs_of(job):
                 if not self._assets.whole(asset):
                     raise Ex4dError(NOT_FOUND, f"'{asset.name}' is not on the backend.", "Upload it first.")
             return
@@ -78,6 +78,12 @@ class Shelf:
         artifact, _ = needed(job)
         known = self._journal.artifact(artifact)
         return artifact if isinstance(job, m.Render) or known is None else self.scene_behind(known[1])
+
+
+def inputs_of(job: m.Reconstruct) -> tuple[m.Asset, ...]:
+    """Every upload that a reconstruction is made from."""
+    camera = () if job.source_camera is None else (job.source_camera,)
+    return (*job.clip, *job.depth, *camera)
 
 
 def needed(job: m.Render | m.Generate) -> tuple[str, str]:

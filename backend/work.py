@@ -16,14 +16,17 @@ from typing import Final
 import numpy as np
 
 from ex4d import pipeline
+from ex4d.cameras import load_path
 from ex4d.doctor import doors as installed_doors
 from ex4d.doors import Door
+from ex4d.render import RenderOptions
 from ex4d.values import CameraPath, SourceModel
 from shared_protocol import messages as m
 from shared_protocol.errors import CANCELLED, INTERNAL, LIMIT, Ex4dError
 
-from .ids import suffix_of
+from .ids import camera_suffix_of, lead_in_seed, suffix_of
 from .pipe import Made, PipeMessage, Progress, Run
+from .shelf import inputs_of
 from .state_folder import Folders
 from .store import disk_error, sha256_of, sync_folder
 
@@ -41,7 +44,16 @@ def doors() -> tuple[m.Door, ...]:
 
 def _door(kind: str, door: Door) -> m.Door:
     works, reason = door.available()
-    return m.Door(kind, door.name, door.label, door.licence, door.commercial_use, works, "" if works else reason)
+    return m.Door(
+        kind,
+        door.name,
+        door.label,
+        door.licence,
+        door.commercial_use,
+        works,
+        "" if works else reason,
+        geometry=str(getattr(door, "geometry", "")),  # generators have one
+    )
 
 
 def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]) -> None:
@@ -96,11 +108,21 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
             focal=job.focal,
             max_side=job.max_side,
         )
-        inputs = [{"name": a.name, "sha256": a.sha256} for a in (*job.clip, *job.depth)]
-        pipeline.reconstruct(report.folder, clip, depth, options, report, inputs)
+        inputs = [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)]
+        source_camera = _source_camera(job, temp, folders, names)
+        pipeline.reconstruct(report.folder, clip, depth, options, report, inputs, source_camera=source_camera)
     elif isinstance(job, m.Render):
         path, source = _cameras(job)
-        pipeline.render(report.folder, folders.artifacts / job.scene, path, source, report)
+        pipeline.render(
+            report.folder,
+            folders.artifacts / job.scene,
+            path,
+            source,
+            report,
+            RenderOptions(geometry=job.geometry, persist=job.persist),
+            lead_in=job.lead_in,
+            seed=lead_in_seed(job),
+        )
     else:
         pipeline.generate(
             report.folder,
@@ -113,7 +135,20 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
         )
 
 
-def _bring(assets: tuple[m.Asset, ...], folder: Path, folders: Folders, names: dict[str, str]) -> list[Path]:
+def _source_camera(job: m.Reconstruct, temp: Path, folders: Folders, names: dict[str, str]) -> CameraPath | None:
+    if job.source_camera is None:
+        return None
+    (file,) = _bring((job.source_camera,), temp / "camera", folders, names, camera_suffix_of)
+    return load_path(file)
+
+
+def _bring(
+    assets: tuple[m.Asset, ...],
+    folder: Path,
+    folders: Folders,
+    names: dict[str, str],
+    suffix: Callable[[m.Asset], str] = suffix_of,
+) -> list[Path]:
     """Gives uploads names that readers understand: our own characters only, a known suffix, sequences numbered."""
     if not assets:
         return []
@@ -122,7 +157,7 @@ def _bring(assets: tuple[m.Asset, ...], folder: Path, folders: Folders, names: d
     paths = []
     for number, asset in enumerate(assets, 1):
         name = f"{stem}_{number:04d}" if len(assets) > 1 else stem
-        path = folder / (name + suffix_of(asset))
+        path = folder / (name + suffix(asset))
         _link(folders.assets / asset.sha256, path)
         names[str(path)] = names[path.name] = asset.name
         paths.append(path)

@@ -29,7 +29,10 @@ MAX_FRAMES: Final = 10_000  # frames of a clip or a shot
 MAX_SIDE: Final = 8192  # pixels of the longest side of a picture
 MAX_PIXELS: Final = 8192 * 4320
 MAX_ASSET: Final = 64 << 30  # bytes of an upload
+MAX_CAMERA: Final = 64 << 20  # bytes of a camera path file: some 6 KB a frame at most
 MAX_OPTIONS: Final = 64  # options of a generator
+
+GEOMETRIES: Final = ("closed", "bounded", "upstream")  # of `Render.geometry`
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
@@ -135,6 +138,8 @@ def _reconstruct(job: m.Reconstruct) -> None:
         )
     _range(job.max_side, 16, "The longest side of the frames")
     _at_most(job.max_side, MAX_SIDE, "Longest side of the frames in pixels")
+    if job.source_camera is not None:
+        _at_most(job.source_camera.size, MAX_CAMERA, f"Bytes of the source camera '{job.source_camera.name}'")
 
 
 def _camera(camera: m.CameraSample) -> None:
@@ -165,13 +170,20 @@ def _render(job: m.Render) -> None:
     _picture(job.width, job.height)
     _fps(job.fps)
     _need(len(job.cameras) > 0, BAD_INPUT, "The shot has zero frames.")
-    _at_most(len(job.cameras), MAX_FRAMES, "Frames of the shot")
+    _range(job.lead_in, 0, "The number of lead-in frames")
+    _at_most(len(job.cameras) + job.lead_in, MAX_FRAMES, "Frames of the shot")
+    _need(job.geometry in GEOMETRIES, BAD_INPUT, f"The geometry must be one of {', '.join(GEOMETRIES)}.")
+    _seed(job.seed)
+
+
+def _seed(seed: int) -> None:
+    _need(0 <= seed < 1 << 32, BAD_INPUT, "The seed must lie in 0 .. 4,294,967,295.")
 
 
 def _generate(job: m.Generate) -> None:
     _id(job.conditioning, "conditioning")
     _need(_DOOR.fullmatch(job.generator) is not None, BAD_MESSAGE, "That is no name of a generator.")
-    _need(0 <= job.seed < 1 << 32, BAD_INPUT, "The seed must lie in 0 .. 4,294,967,295.")
+    _seed(job.seed)
     _at_most(len(job.options), MAX_OPTIONS, "Options of the generator")
     names = [name for name, _ in job.options]
     _need(len(set(names)) == len(names), BAD_INPUT, "An option of the generator is given twice.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROTOCOL: tuple[int, int] = (1, 0)  # (major, minor); a differing major is refused on both sides
+PROTOCOL: tuple[int, int] = (1, 1)  # (major, minor); a differing major is refused on both sides
 
 OptionValue = str | int | float | bool
 
@@ -41,6 +41,7 @@ class Door:
     commercial_use: bool
     available: bool
     reason: str  # why not available; "" when it is
+    geometry: str = ""  # of a generator: the kind of mesh that it works best with, see `Render.geometry`
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,14 @@ class Reconstruct:
     fps: tuple[int, int] | None = None  # for image sequences; a movie's own rate otherwise
     focal: float | None = None  # pixels of the clip as it comes in; None = 500/512 of the longest side
     max_side: int = 1280  # frames whose longest side is larger are scaled down to it
+    source_camera: Asset | None = None  # how the camera moved: a camera path file, .json or .npz; None: it stood still
 
 
 @dataclass(frozen=True)
 class CameraSample:
     """The shot camera at one frame, and the state of the source mesh it looks at."""
 
-    world_from_camera: tuple[float, ...]  # 16 numbers, row-major 4x4
+    world_from_camera: tuple[float, ...]  # 16 numbers, row-major 4x4; the world is the source camera of frame 1
     fx: float
     fy: float
     cx: float
@@ -156,6 +158,10 @@ class Render:
     height: int
     fps: tuple[int, int]
     cameras: tuple[CameraSample, ...]
+    geometry: str = "closed"  # "closed" | "bounded" | "upstream": what hangs behind the edges of things
+    persist: bool = False  # still background that other frames saw fills holes
+    lead_in: int = 0  # frames that glide from the source camera to the first of `cameras`, before it; never delivered
+    seed: int = 0  # of the lead-in; counts only where there is one
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from shared_protocol import messages as m
 from shared_protocol.errors import BAD_INPUT, DISK, UNSUPPORTED, Ex4dError
 
 CLIP = m.Asset("ab" * 32, 10, "a.mp4")
+CAMERA = m.Asset("ef" * 32, 10, "camera.json")
 JOB = m.Reconstruct((CLIP,))
 DATA = b"0123456789"
 GOOD = m.Asset(hashlib.sha256(DATA).hexdigest(), len(DATA), "x.png")
@@ -33,8 +34,27 @@ def test_an_artifact_depends_on_contents_and_parameters_and_not_on_names() -> No
         m.Reconstruct((CLIP,), depth=(replace(CLIP, name="d.npz"),)),
         m.Reconstruct((CLIP,), first=1),
         m.Reconstruct((CLIP,), max_side=64),
+        m.Reconstruct((CLIP,), source_camera=CAMERA),
+        m.Reconstruct((CLIP,), source_camera=replace(CAMERA, sha256="cd" * 32)),
+        m.Reconstruct((CLIP,), source_camera=replace(CAMERA, name="a.npz")),
     ]
-    assert len({artifact_id(j) for j in [JOB, *others]}) == 7
+    assert len({artifact_id(j) for j in [JOB, *others]}) == 10
+    named = m.Reconstruct((CLIP,), source_camera=replace(CAMERA, name="shot camera.JSON"))
+    assert artifact_id(named) == artifact_id(others[-3])
+
+
+def test_a_renderings_seed_counts_only_where_there_is_a_lead_in() -> None:
+    pose = tuple(float(i % 5 == 0) for i in range(16))
+    camera = m.CameraSample(pose, 5.0, 5.0, 2.0, 1.5, 0, 5.0, 2.0, 1.5, 1.0, 0.0)
+    plain = m.Render("ef" * 32, 4, 3, (24, 1), (camera,))
+    assert artifact_id(replace(plain, seed=3)) == artifact_id(plain)
+    others = [
+        replace(plain, geometry="bounded"),
+        replace(plain, persist=True),
+        replace(plain, lead_in=4),
+        replace(plain, lead_in=4, seed=3),
+    ]
+    assert len({artifact_id(j) for j in [plain, *others]}) == 5
 
 
 def test_an_artifact_depends_on_the_algorithms_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +67,13 @@ def test_an_artifact_depends_on_the_algorithms_version(monkeypatch: pytest.Monke
 def test_files_that_no_reader_knows_are_refused_by_name(name: str) -> None:
     with pytest.raises(Ex4dError, match="neither a movie nor a picture"):
         suffix_of(replace(CLIP, name=name))
+
+
+@pytest.mark.parametrize("name", ["camera", "camera.fbx", "a.mp4", ".json"])
+def test_source_cameras_that_no_reader_knows_are_refused_by_name(name: str) -> None:
+    with pytest.raises(Ex4dError, match="not a camera path") as caught:
+        artifact_id(m.Reconstruct((CLIP,), source_camera=replace(CAMERA, name=name)))
+    assert caught.value.code == BAD_INPUT
 
 
 def test_the_journal_keeps_jobs_and_files_in_order(tmp_path: Path) -> None:

@@ -7,14 +7,20 @@ import errno
 import io
 import subprocess
 import sys
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend import pipe, work
 from backend.state_folder import Folders
+from ex4d.cameras import save_path, standing_still
+from ex4d.render import RenderOptions
+from ex4d.values import CameraPath, Intrinsics
 from shared_protocol import messages as m
-from shared_protocol.errors import BAD_MESSAGE, CANCELLED, DISK, INTERNAL, LIMIT, NOT_A_CLIP, Ex4dError
+from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, CANCELLED, DISK, INTERNAL, LIMIT, NOT_A_CLIP, Ex4dError
 
 ASSETS = (m.Asset("ab" * 32, 1, "Mein Film.MP4"),)
 RUN = pipe.Run("cd" * 32, m.Reconstruct(ASSETS), "", ())
@@ -53,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_told_and_does_not_end_the_worker(folder
 def test_every_failure_becomes_one_line_for_a_person(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str, text: str
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise raised
 
     monkeypatch.setattr(work.pipeline, "reconstruct", fail)
@@ -85,7 +91,7 @@ def test_inputs_get_names_of_our_own_making(
 ) -> None:
     seen: list[Path] = []
 
-    def look(_: Path, clip: list[Path], *__: object) -> None:
+    def look(_: Path, clip: list[Path], *__: object, **___: object) -> None:
         assert all(path.read_bytes() == b"x" for path in clip)
         seen.extend(clip)
 
@@ -99,7 +105,7 @@ def test_inputs_get_names_of_our_own_making(
 def test_progress_is_told_some_ten_times_a_second_and_files_always(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def busy(folder: Path, *args: object) -> None:
+    def busy(folder: Path, *args: object, **_: object) -> None:
         report = args[-2]
         for step in range(1000):
             report.progress("Counting", step, 1000)  # type: ignore[attr-defined]
@@ -115,7 +121,7 @@ def test_progress_is_told_some_ten_times_a_second_and_files_always(
 
 
 def test_a_cancel_is_noticed_at_the_next_step(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*args: object) -> None:
+    def step(*args: object, **_: object) -> None:
         args[-2].progress("x", 1, 2)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(work.pipeline, "reconstruct", step)
@@ -129,6 +135,51 @@ def test_every_door_says_what_it_is() -> None:
     assert {d.kind for d in doors} == {"depth", "rasterizer", "generator"}
     assert {"draft", "file", "numba", "preview"} <= {d.name for d in doors}
     assert all(d.label and d.licence and (d.available or d.reason) for d in doors)
+    wishes = {d.name: d.geometry for d in doors if d.kind == "generator"}
+    assert wishes["preview"] == "bounded"
+    assert not any(d.geometry for d in doors if d.kind != "generator")
+
+
+def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    intrinsics = Intrinsics(64, 48, 50.0, 50.0, 32.0, 24.0)
+    file = folders.assets / "made.json"
+    save_path(file, standing_still(intrinsics, 3, Fraction(24)))
+    file.rename(folders.assets / ("ee" * 32))
+    seen: list[CameraPath | None] = []
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, source_camera: seen.append(source_camera))
+    camera = m.Asset("ee" * 32, 10, "Kamera 1.JSON")
+    work.perform(
+        pipe.Run("cd" * 32, m.Reconstruct(ASSETS, source_camera=camera), "", ()), folders, lambda _: None, lambda: False
+    )
+    work.perform(RUN, folders, lambda _: None, lambda: False)
+    assert seen[0] is not None
+    assert seen[0].world_from_camera.shape == (3, 4, 4)
+    assert seen[1] is None
+
+
+def test_a_source_camera_that_is_none_fails_with_the_artists_file_name(folders: Folders) -> None:
+    camera = m.Asset("ab" * 32, 1, "Meine Kamera.json")
+    run = pipe.Run("cd" * 32, m.Reconstruct(ASSETS, source_camera=camera), "", ())
+    with pytest.raises(Ex4dError, match=r"Meine Kamera\.json is not a camera path") as caught:
+        work.perform(run, folders, lambda _: None, lambda: False)
+    assert caught.value.code == BAD_INPUT
+    assert str(folders.temp) not in str(caught.value)
+
+
+def test_what_a_rendering_is_asked_for_reaches_the_engine(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, ...]] = []
+
+    def look(*args: object, lead_in: int, seed: int) -> None:
+        seen.append((args[-1], lead_in, seed))
+
+    monkeypatch.setattr(work.pipeline, "render", look)
+    camera = m.CameraSample(tuple(np.eye(4).ravel().tolist()), 5.0, 5.0, 2.0, 1.5, 0, 5.0, 2.0, 1.5, 1.0, 0.0)
+    plain = m.Render("ef" * 32, 4, 3, (24, 1), (camera,))
+    full = m.Render("ef" * 32, 4, 3, (24, 1), (camera,), geometry="bounded", persist=True, lead_in=2, seed=7)
+    for job in (plain, full, replace(full, lead_in=0)):
+        work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
+    bounded = RenderOptions(geometry="bounded", persist=True)
+    assert seen == [(RenderOptions(), 0, 0), (bounded, 2, 7), (bounded, 0, 0)]
 
 
 def test_pipe_messages_come_out_as_they_went_in() -> None:

@@ -36,7 +36,9 @@ SAMPLES: list[Message] = [
     m.AssetState(ASSET.sha256, 4),
     m.Submit(JOB, m.Reconstruct((ASSET,), depth=(ASSET, ASSET), fps=(24000, 1001), focal=30.5)),
     m.Submit(JOB, m.Reconstruct((ASSET,))),
+    m.Submit(JOB, m.Reconstruct((ASSET,), source_camera=m.Asset("0e" * 32, 10, "kamera ä.json"))),
     m.Submit(JOB, m.Render(ID, 32, 24, (24, 1), (CAMERA, CAMERA))),
+    m.Submit(JOB, m.Render(ID, 32, 24, (24, 1), (CAMERA,), geometry="bounded", persist=True, lead_in=5, seed=9)),
     m.Submit(JOB, m.Generate(ID, options=(("a", 1), ("b", True), ("c", 1.5), ("d", "x")))),
     m.JobQuery(JOB),
     m.Cancel(JOB),
@@ -163,12 +165,18 @@ def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
             m.Render(ID, 2, 2, (24, 1), (dataclasses.replace(CAMERA, world_from_camera=(2.0,) * 16),)),
             BAD_INPUT,
         ),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,), geometry="open"), BAD_INPUT),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=-1), BAD_INPUT),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=10_000), LIMIT),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=1, seed=-1), BAD_INPUT),
         (m.Render("../x", 2, 2, (24, 1), (CAMERA,)), BAD_MESSAGE),
         (m.Reconstruct(()), BAD_INPUT),
         (m.Reconstruct((dataclasses.replace(ASSET, size=0),)), BAD_INPUT),
         (m.Reconstruct((dataclasses.replace(ASSET, size=1 << 50),)), LIMIT),
         (m.Reconstruct((dataclasses.replace(ASSET, name="a\nb.mp4"),)), BAD_MESSAGE),
         (m.Reconstruct((ASSET,), first=-1), BAD_INPUT),
+        (m.Reconstruct((ASSET,), source_camera=dataclasses.replace(ASSET, size=1 << 30)), LIMIT),
+        (m.Reconstruct((ASSET,), source_camera=dataclasses.replace(ASSET, sha256="x")), BAD_MESSAGE),
         (m.Reconstruct((ASSET,), depth_kind="guess"), BAD_INPUT),
         (m.Reconstruct((ASSET,), estimator="../x"), BAD_MESSAGE),
         (m.Generate(ID, seed=-1), BAD_INPUT),
@@ -202,7 +210,7 @@ def test_oversized_headers_and_parts_are_refused_with_both_numbers() -> None:
 def test_another_major_version_is_named_in_a_sentence() -> None:
     error = refusal(encode(m.Ping(), 3, protocol=(2, 5)))
     assert (error.code, error.request, error.protocol) == (VERSION, 3, (2, 5))
-    assert "1.0" in error.message
+    assert ".".join(map(str, m.PROTOCOL)) in error.message
     assert "2.5" in error.message
 
 
