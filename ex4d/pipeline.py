@@ -30,6 +30,8 @@ from ex4d.media.sequence import expand, natural
 from ex4d.memory import check_memory
 from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
+from ex4d.source_camera import fit_to_clip, scale_depth
+from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
 from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Shot, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
@@ -86,6 +88,12 @@ def reconstruct(
     Raises:
         Ex4dError: whatever reading, estimating or lifting reports.
     """
+    if source_camera is not None and options.focal is not None:
+        raise Ex4dError(
+            BAD_INPUT,
+            "The source camera's file says its focal length already.",
+            "Leave out the focal length, or the file.",
+        )
     report.progress("Reading the clip", 0, 1)
     clip = read_clip(clip_files, first=options.first, count=options.count, fps=options.fps, max_side=options.max_side)
     total = len(clip.frames)
@@ -98,7 +106,16 @@ def reconstruct(
         progress=lambda done, steps: report.progress("Estimating depth", done, steps),
     )
     focal = None if options.focal is None else options.focal * clip.scale
-    scene = build_scene(clip, depth, focal=focal)
+    camera, fit = None, None
+    if source_camera is not None:
+        camera, world = fit_to_clip(source_camera, clip, options.first)
+        depth, found = scale_depth(
+            depth, camera, clip, lambda done, steps: report.progress("Fitting depth to the camera", done, steps)
+        )
+        fit = {**asdict(found), "given_from_world": world.tolist()}
+    elif focal is None and options.geometry == "upstream":
+        focal = UPSTREAM_FOCAL
+    scene = build_scene(clip, depth, focal=focal, camera=camera)
     done = 0
 
     def finished(name: str) -> None:
@@ -110,13 +127,15 @@ def reconstruct(
     given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
     provenance = _provenance("reconstruct", given)
     provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
+    if fit is not None:
+        provenance["source_camera"] = fit
     save_scene(folder, scene, finished, provenance)
 
 
 def render(
     folder: Path,
     scene_folder: Path,
-    path: CameraPath,
+    given: CameraPath,
     source: SourceModel,
     report: Report,
     options: RenderOptions = RenderOptions(),  # noqa: B008 - frozen
@@ -128,16 +147,24 @@ def render(
     """Scene + camera → conditioning, written to `folder`.
 
     Args:
+        given: the new camera, in the scene's world.
+        source: the source mesh at each of its frames.
         options: how it is rendered.
-        lead_in: frames that glide from the source camera to the first of `path`, before it; see `ex4d.lead_in`.
+        lead_in: frames that glide from the source camera to the first of `given`, before it; see `ex4d.lead_in`.
         seed: of the lead-in.
         save_depth: write the z-depth of the new view as well.
 
     Raises:
         Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene, and whatever loading or writing reports.
     """
-    shot = Shot(load_scene(scene_folder), path, source)
+    shot = Shot(load_scene(scene_folder), given, source)
+    if lead_in:
+        from ex4d.lead_in import with_lead_in
+
+        shot = with_lead_in(shot, lead_in, seed)
+    path, source = shot.path, shot.source
     total = len(path.world_from_camera)
+    lead_in = total - len(given.world_from_camera)
     report.progress("Rendering the new view", 0, total)
     _write_json(folder, "source_model.json", {k: v.tolist() for k, v in vars(source).items()}, report)
     coverage: list[float] = []
@@ -164,7 +191,7 @@ def render(
             report.file(name)
         report.progress("Rendering the new view", index + 1, total)
 
-    render_conditioning(shot, on_frame, known=known, options=options)
+    render_conditioning(shot, on_frame, known=known, options=options, progress=report.progress)
     save_path(folder / "camera.json", path)
     report.file("camera.json")
     counts = {"coverage": coverage[lead_in:], "lead_in": lead_in, "lead_in_coverage": coverage[:lead_in]}

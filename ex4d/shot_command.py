@@ -13,11 +13,12 @@ from typing import Any
 from ex4d.arguments import at_least_one, number, whole
 from ex4d.console import PARTS, Console, output_folder
 from ex4d.mesh.skirts import GEOMETRIES
+from ex4d.values import BORDER
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
 
 
-def add_recon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_recon(commands: argparse._SubParsersAction[Any]) -> None:
     """Adds `recon` to the command line."""
     recon = commands.add_parser("recon", help="clip → colour and mask video seen from the new camera")
     _add_shot_arguments(recon)
@@ -40,7 +41,7 @@ def add_recon(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     recon.set_defaults(run=_recon, geometry="closed")
 
 
-def add_reshoot(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_reshoot(commands: argparse._SubParsersAction[Any]) -> None:
     """Adds `reshoot` to the command line."""
     reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
     _add_shot_arguments(reshoot)
@@ -89,7 +90,10 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     """Scene and conditioning folders below `work`, and the move's name for file names."""
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
+    from ex4d.render import RenderOptions
     from ex4d.scene import load_scene
+    from ex4d.source_camera import rebased
+    from ex4d.upstream.cameras import upstream_path, upstream_radius
 
     given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
     scene_folder, conditioning = (work / part for part in PARTS)
@@ -102,7 +106,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         max_side=arguments.max_side,
         geometry=arguments.geometry,
     )
-    how = pipeline.RenderOptions(
+    how = RenderOptions(
         geometry=arguments.geometry,
         persist=arguments.persist,
         filter_type=arguments.filter_type,
@@ -117,7 +121,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.
         path = replace(given, fps=scene.clip.fps)
         if source_camera is not None:
-            path = in_world_of(source_camera, path)
+            path = rebased(path, source_camera.world_from_camera[0])
         name = arguments.camera.stem
         if len(path.world_from_camera) > total:
             raise Ex4dError(
@@ -126,7 +130,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
                 "Give a path no longer than the clip.",
             )
     elif arguments.geometry == "upstream":
-        path = upstream_move(arguments.cam, scene)
+        radius = upstream_radius(scene.mesh_depth[0, BORDER:-BORDER, BORDER:-BORDER])
+        path = upstream_path(arguments.cam, total, radius, scene.intrinsics, scene.clip.fps)
         name = arguments.cam
     else:
         path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)

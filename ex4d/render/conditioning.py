@@ -14,11 +14,14 @@ from ex4d.mesh.skirts import GEOMETRIES
 from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
-from ex4d.values import F32, U8, Bool, Conditioning, Shot
+from ex4d.upstream.mesh import upstream_mesh
+from ex4d.upstream.render import first_frame, render_upstream
+from ex4d.values import BORDER, F32, U8, Bool, Conditioning, Shot
 from shared_protocol.errors import BAD_INPUT, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
+View = tuple[U8, Bool, F32]  # colour, mask, z-depth
 OnFrame = Callable[[int, U8, Bool, F32, float], None]
-Known = Callable[[int], tuple[U8, Bool, F32] | None]
+Known = Callable[[int], View | None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def render_conditioning(
     *,
     known: Known = lambda index: None,
     options: RenderOptions = RenderOptions(),
+    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
 ) -> Conditioning:
     """Renders every frame of a shot.
 
@@ -66,6 +70,7 @@ def render_conditioning(
             z-depth in the new camera, 0 where there is no surface. It may raise to stop.
         known: gives colour, mask and z of a frame that was rendered earlier, so that it is not rendered again.
         options: how.
+        progress: called as progress(phase, done, total) while what all frames share is prepared; it may raise to stop.
 
     Raises:
         Ex4dError: EMPTY_VIEW when no frame shows any of the surface (after the last frame), SIZE_MISMATCH
@@ -88,10 +93,13 @@ def render_conditioning(
     colour = np.empty((total, path.height, path.width, 3), np.uint8)
     mask = np.empty((total, path.height, path.width), np.bool_)
     coverage = np.empty(total, np.float64)
-    render = _renderer(shot, options)
+    render = _upstream(shot, options) if options.geometry == "upstream" else _own(shot, options)
+    keep = _persistence(shot, options, progress) if options.persist else None
     for index in range(total):
         earlier = known(index)
-        colour[index], mask[index], z = earlier if earlier is not None else render(index)
+        if earlier is None:
+            earlier = render(index) if keep is None else keep(index, *render(index))
+        colour[index], mask[index], z = earlier
         coverage[index] = mask[index].mean()
         if on_frame is not None:
             on_frame(index, colour[index], mask[index], z, float(coverage[index]))
@@ -104,15 +112,14 @@ def render_conditioning(
     return Conditioning(shot, colour, mask, coverage)
 
 
-def _renderer(shot: Shot, options: RenderOptions) -> Callable[[int], tuple[U8, Bool, F32]]:
-    """What renders the frame of an index."""
+def _own(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
+    """What renders the frame of an index with our mesh."""
     scene, path, source = shot.scene, shot.path, shot.source
 
-    def frame(index: int) -> tuple[U8, Bool, F32]:
-        mesh = scene_mesh(scene, source, index)
+    def frame(index: int) -> View:
         shown = int(source.frame[index])
         return render_frame(
-            mesh,
+            scene_mesh(scene, source, index),
             scene.clip.frames[shown],
             camera_from_world(scene.camera.world_from_camera[shown]) @ path.world_from_camera[index],
             intrinsics_at(path, index),
@@ -121,3 +128,49 @@ def _renderer(shot: Shot, options: RenderOptions) -> Callable[[int], tuple[U8, B
         )
 
     return frame
+
+
+def _upstream(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
+    """The same as the public code does it; its first frame is the source's, whatever the camera."""
+    scene, path, source = shot.scene, shot.path, shot.source
+
+    def frame(index: int) -> View:
+        closed = scene_mesh(scene, source, index)
+        shown = int(source.frame[index])
+        picture = scene.clip.frames[shown]
+        mesh = upstream_mesh(
+            np.ascontiguousarray(closed.depth[BORDER:-BORDER, BORDER:-BORDER]),
+            picture,
+            closed.intrinsics,
+            filter_type=options.filter_type,
+            use_dwmesh=options.use_dwmesh,
+        )
+        pose = camera_from_world(scene.camera.world_from_camera[shown]) @ path.world_from_camera[index]
+        colour, mask, z = render_upstream(mesh, pose, intrinsics_at(path, index), rasterizer=options.rasterizer)
+        if index == 0 and picture.shape == colour.shape:
+            colour, mask = first_frame(picture)
+        return colour, mask, z
+
+    return frame
+
+
+def _persistence(
+    shot: Shot, options: RenderOptions, progress: Callable[[str, int, int], None]
+) -> Callable[[int, U8, Bool, F32], View]:
+    """What fills a rendered frame with still background that other frames saw."""
+    from ex4d.persist import build_background, fill  # loads Numba
+
+    background = build_background(shot.scene, lambda done, total: progress("Finding the background", done, total))
+
+    def filled(index: int, colour: U8, mask: Bool, z: F32) -> View:
+        view = background.view(
+            shot.source,
+            index,
+            shot.path.world_from_camera[index],
+            intrinsics_at(shot.path, index),
+            wanted=~mask,
+            rasterizer=options.rasterizer,
+        )
+        return fill(colour, mask, z, view)
+
+    return filled
