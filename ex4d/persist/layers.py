@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The still background as a few depth pictures, each seen from one of the clip's cameras.
+
+A camera that stands still needs one. A camera that moves adds one for each stretch of background that the ones before
+do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ex4d.mesh.edges import seen
+from ex4d.persist.evidence import SAME_COLOUR, SAME_DEPTH, KeyFrames, extremes, grown, still_pixels
+from ex4d.persist.kernels import medians, on_layer
+from ex4d.render.compiled import in_parallel, threads
+from ex4d.values import F32, F64, U8, Bool
+
+MOST_LAYERS = 8
+_LEAST = 0.002  # of a picture: a layer that would add less is not made
+_OVERLAP = 2  # pixels by which a layer reaches under those before it
+_SAME_POSE = 1e-6  # entries of the relative pose; pixels of the lens
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Background from one camera of the clip."""
+
+    picture: U8  # [H, W, 3] sRGB
+    z: F32  # [H, W]: of the background where known, elsewhere of whatever stood before it
+    known: Bool  # [H, W]
+    drawn: Bool  # [H + 3, W + 3, 2] the faces that show it, as `DWMesh.valid`
+    world_from_camera: F64  # [4, 4]
+    lens: F64  # [4] fx, fy, cx, cy
+
+
+def build_layers(keys: KeyFrames, progress: Callable[[], None]) -> list[Layer]:
+    """Chooses cameras one after another, each time the one that sees most of what is not in a layer yet.
+
+    Args:
+        keys: frames of the clip.
+        progress: called once for each of them.
+
+    Returns:
+        At most `MOST_LAYERS`; none where nothing is known to stand still.
+    """
+    still = still_pixels(keys, progress)
+    missing = still.copy()
+    layers: list[Layer] = []
+    while len(layers) < MOST_LAYERS:
+        count = missing.sum(axis=(1, 2))
+        best = int(count.argmax())
+        if count[best] < max(1.0, _LEAST * missing[0].size):
+            break
+        layers.append(_stack(keys, still, best, layers))
+        for k in range(len(missing)):
+            missing[k] &= ~shows(layers[-1], keys.z[k], keys.world_from_camera[k], keys.lens[k])
+        missing[best] = False
+    return layers
+
+
+def shows(layer: Layer, z: F32, world_from_camera: F64, lens: F64, picture: U8 | None = None) -> Bool:
+    """Which points of a depth picture [H, W] lie on a layer; with `picture`, which have its colour too."""
+    matrix = np.linalg.inv(layer.world_from_camera) @ world_from_camera
+    nearest, furthest = extremes(layer.z)
+    own, colour = (layer.picture, -1.0) if picture is None else (picture, SAME_COLOUR)
+    out = np.zeros(z.shape, np.bool_)
+
+    def rows(start: int, stop: int) -> None:
+        on_layer(
+            z, own, lens, matrix, layer.lens, layer.known, nearest, furthest, layer.picture, SAME_DEPTH, colour,
+            start, stop, out,
+        )  # fmt: skip
+
+    in_parallel(rows, len(z), threads())
+    return out
+
+
+def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer:
+    """The layer of one key frame's camera: medians over the frames in which that same camera sees still things."""
+    pose, lens = keys.world_from_camera[key], keys.lens[key]
+    relative = np.linalg.inv(pose) @ keys.world_from_camera
+    here = (np.abs(relative - np.eye(4)).max(axis=(1, 2)) < _SAME_POSE) & (
+        np.abs(keys.lens - lens).max(axis=1) < _SAME_POSE
+    )
+    picture, z = keys.pictures[key].copy(), keys.z[key].copy()
+    frames, depth, chosen = keys.pictures[here], keys.z[here], still[here]
+
+    def rows(start: int, stop: int) -> None:
+        medians(frames, depth, chosen, start, stop, picture, z)
+
+    in_parallel(rows, len(z), threads())
+    known = np.asarray(chosen.any(axis=0), np.bool_)
+    added = known.copy()
+    for earlier in before:
+        added &= ~shows(earlier, z, pose, lens)
+    region = np.pad(known & grown(added, _OVERLAP), 1, mode="edge")  # out to the picture's edge, as the mesh reaches
+    drawn = np.pad(_faces_within(region) & seen(np.pad(z, 1, mode="edge")), ((1, 1), (1, 1), (0, 0)))
+    return Layer(picture, z, known, drawn, pose, lens)
+
+
+def _faces_within(region: Bool) -> Bool:
+    """The faces of a grid with all corners in a region [R, C]: [R - 1, C - 1, 2]."""
+    a, b, c, d = region[:-1, :-1], region[:-1, 1:], region[1:, :-1], region[1:, 1:]
+    return np.stack([a & c & d, a & d & b], axis=-1)
