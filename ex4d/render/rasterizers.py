@@ -7,9 +7,10 @@ import importlib.util
 from typing import Protocol
 
 from ex4d.doors import Door
+from ex4d.render.raster_nvdiffrast import NvdiffrastRasterizer
 from ex4d.values import F64, I32
 
-DEFAULT = "numba"
+DEFAULT = "numba"  # nothing ever chooses another one by itself
 
 
 class Rasterizer(Door, Protocol):
@@ -51,4 +52,4 @@ class NumbaRasterizer:
         return visible(pos_clip, faces, resolution)
 
 
-RASTERIZERS: dict[str, Rasterizer] = {"numba": NumbaRasterizer()}
+RASTERIZERS: dict[str, Rasterizer] = {"numba": NumbaRasterizer(), "nvdiffrast": NvdiffrastRasterizer()}
