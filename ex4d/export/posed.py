@@ -8,9 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from ex4d.cameras import check_path
 from ex4d.mesh.lift import vertices
 from ex4d.scene import scene_mesh
 from ex4d.values import F64, U8, CameraPath, DWMesh, Scene, SourceModel
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,21 @@ def source_camera(scene: Scene, source: SourceModel, fps: Fraction) -> CameraPat
 
     Args:
         scene: what was reconstructed.
-        source: how the mesh stands; its frames are known to be in the scene.
+        source: how the mesh stands at each frame.
         fps: frames per second of the shot.
+
+    Raises:
+        Ex4dError: BAD_INPUT when the shot asks for a frame that the scene has not, or for a lens that cannot be used.
     """
-    lens = np.stack([source.focal, source.focal, source.cx, source.cy], axis=1)
     camera = scene.camera
-    return CameraPath(camera.world_from_camera[source.frame], lens, camera.width, camera.height, fps)
+    total = len(camera.intrinsics)
+    missing = (source.frame < 0) | (source.frame >= total)
+    if missing.any():
+        t = int(np.argmax(missing))
+        raise Ex4dError(
+            BAD_INPUT, f"Frame {t + 1} of the shot asks for source frame {source.frame[t] + 1}, the scene has {total}."
+        )
+    lens = np.stack([source.focal, source.focal, source.cx, source.cy], axis=1)
+    path = CameraPath(camera.world_from_camera[source.frame], lens, camera.width, camera.height, fps)
+    check_path(path)
+    return path
