@@ -63,21 +63,22 @@ def depth_and_picture(width: int, height: int, moment: float = 0.0) -> tuple[F32
     y = ((np.arange(height) + 0.5 - camera.cy) / camera.fy)[:, None] * np.ones((1, width))
     z = 7.0 + 0.25 * np.sin(9.0 * x) * np.cos(7.0 * y)  # the wavy wall
     kind = np.zeros((height, width), np.int64)
+    tall = height / max(width, height)  # a low picture gets a low room
 
     def put(which: int, candidate: F64) -> None:
         nearer = (candidate > 0.0) & (candidate < z)
         z[nearer], kind[nearer] = candidate[nearer], which
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        put(1, 1.15 / y)  # the floor, at y = 1.15
+        put(1, 1.15 * tall / y)  # the floor
         put(2, 2.6 / (0.35 - x))  # the slanted wall, through x = 0.35 z - 2.6
     for number, (centre_x, centre_y, centre_z, radius) in enumerate(_SPHERES):
-        centre_x += 0.4 * np.sin(2.0 * np.pi * moment + number)
+        centre_x, centre_y = centre_x + 0.4 * np.sin(2.0 * np.pi * moment + number), centre_y * tall
         a = x * x + y * y + 1.0
         b = x * centre_x + y * centre_y + centre_z
         inside = b * b - a * (centre_x**2 + centre_y**2 + centre_z**2 - radius**2)
         put(3 + number, np.where(inside > 0.0, (b - np.sqrt(np.maximum(inside, 0.0))) / a, -1.0))
-    put(6, np.where(np.abs(x - 0.16) < 0.5 * _POLE / camera.fx, 2.2, -1.0))
+    put(6, np.where(np.abs(x + 0.3) < 0.5 * _POLE / camera.fx, 2.2, -1.0))
     phase = np.stack([3.1 * x * z + kind, 4.3 * y * z + 2.0 * kind, 5.7 * z + 3.0 * kind], axis=-1)
     fine = np.sin(40.0 * x * z) * np.sin(40.0 * y * z)
     colour = 127.5 + 75.0 * np.sin(phase) + 45.0 * fine[..., None]

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """nvdiffrast's CUDA rasterizer as one of ours. Its licence allows research and evaluation only.
 
-It snaps corners to 1/16 of a pixel and keeps depth as 32-bit integers over -1 <= z/w <= 1, computed in float32. With a
-near plane at a thousandth of the scene's smallest depth, nearly all of that range belongs to what is closer than
-anything: at w = 100 near, two surfaces must lie some 1e-4 of their depth apart to be told from each other, and more
-the further they are. So the depth range is drawn in slabs, nearest first, each with the full range to itself, and a
-pixel keeps what it found first.
+It is made for training, not for exact pixels, so it is asked in a way that leaves little of its rounding:
 
-nvdiffrast and torch are imported when the first picture is drawn, and nowhere else in the project.
+- It snaps corners to 1/16 of a pixel, enough to move every silhouette. So pictures are drawn `_FINE` times as large, in
+  tiles, and of each block of samples the middle one is kept: it lies at the pixel's own centre.
+- It keeps depth as integers made from float32 over -1 <= z/w <= 1. With a near plane at a thousandth of the scene's
+  smallest depth, nearly all of that range belongs to what is closer than anything, and at w = 10 000 near two surfaces
+  must lie some percent apart to be told from each other. So the depth range is drawn in slabs, nearest first, each with
+  the whole range to itself, and a pixel keeps what it found first.
+
+nvdiffrast and torch are imported when the first picture is drawn.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -27,9 +31,12 @@ from ex4d.values import F32, F64, I32
 from shared_protocol.errors import LIMIT, UNAVAILABLE, Ex4dError
 
 MAX_FACES = 1 << 24  # an id comes back as a float32, which counts exactly to there
-OLDEST = (0, 3, 3)  # before it, sides had to be multiples of 8 and at most 2048 pixels
+OLDEST = (0, 3, 5)  # before 0.3.2 sides had to be multiples of 8; up to 0.3.4 large meshes could crash it
+_FINE = 5  # odd, so that a block has a middle
+_TILE = 400  # pixels of a side, 2000 as drawn: some 130 MB of results, and within every version's limit
 _SLAB = 256.0  # furthest over nearest depth of a slab
 _OVERLAP = 0.99  # of a slab with the one before: where both cut a triangle, snapping could leave a crack
+MIDDLE = slice(_FINE // 2, None, _FINE)  # of each block of samples
 _INSTALL = "pip install --no-build-isolation git+https://github.com/NVlabs/nvdiffrast"
 
 
@@ -75,13 +82,18 @@ class NvdiffrastRasterizer:
             self._context = dr.RasterizeCudaContext()
         if self._faces is not faces or faces.flags.writeable:  # those of a size are shared and read-only: upload once
             self._faces, self._uploaded = faces, torch.from_numpy(np.array(faces, np.int32)).cuda()
-        position = torch.from_numpy(pos_clip.astype(np.float32)).cuda()
-        ids: Any = None
+        whole = torch.from_numpy(pos_clip.astype(np.float32)).cuda()
+        moved = whole.clone()
+        ids = torch.zeros(resolution, dtype=torch.int32, device="cuda")
         for z in depth_slabs(pos_clip[:, 2], pos_clip[:, 3]):
-            position[:, 2] = torch.from_numpy(z).cuda()
-            out, _ = dr.rasterize(self._context, position[None], self._uploaded, resolution=list(resolution))
-            found = out[0, ..., 3].to(torch.int32)
-            ids = found if ids is None else torch.where(ids > 0, ids, found)
+            moved[:, 2] = torch.from_numpy(z).cuda()
+            for tile in tiles(resolution):
+                moved[:, 0] = whole[:, 0] * tile.scale_x + whole[:, 3] * tile.shift_x
+                moved[:, 1] = whole[:, 1] * tile.scale_y + whole[:, 3] * tile.shift_y
+                out, _ = dr.rasterize(self._context, moved[None], self._uploaded, resolution=tile.drawn)
+                found = out[0, MIDDLE, MIDDLE, 3].to(torch.int32)
+                earlier = ids[tile.rows, tile.columns]
+                ids[tile.rows, tile.columns] = torch.where(earlier > 0, earlier, found)
         return np.asarray(ids.cpu().numpy(), np.int32)
 
 
@@ -97,6 +109,36 @@ def check_faces(count: int) -> None:
             f"The mesh has {count} faces; nvdiffrast can tell {MAX_FACES} apart.",
             "Use a smaller picture, or the rasterizer numba.",
         )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of the picture, and how its clip coordinates follow: x' = scale_x x + shift_x w, y' alike."""
+
+    rows: slice
+    columns: slice
+    drawn: tuple[int, int]  # height and width in samples
+    scale_x: float
+    shift_x: float
+    scale_y: float
+    shift_y: float
+
+
+def tiles(resolution: tuple[int, int]) -> Iterator[Tile]:
+    """Cuts a picture of (height, width) up."""
+    height, width = resolution
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            rows, columns = min(_TILE, height - top), min(_TILE, width - left)
+            yield Tile(
+                slice(top, top + rows),
+                slice(left, left + columns),
+                (rows * _FINE, columns * _FINE),
+                width / columns,
+                (width - 2.0 * left) / columns - 1.0,
+                height / rows,
+                (height - 2.0 * top) / rows - 1.0,
+            )
 
 
 def depth_slabs(z: F64, w: F64) -> Iterator[F32]:

@@ -13,12 +13,12 @@ import pytest
 from mesh_cases import lifted, picture, pose, stepped_depth
 
 from benchmarks._agreement import agreement
-from benchmarks._scene import ANGLES, view
+from benchmarks._scene import ANGLES, SIZES, view
 from ex4d.doctor import doors
 from ex4d.mesh import faces, vertices
 from ex4d.render import RASTERIZERS, render_frame
 from ex4d.render.clip_space import to_clip
-from ex4d.render.raster_nvdiffrast import MAX_FACES, NvdiffrastRasterizer, check_faces, depth_slabs
+from ex4d.render.raster_nvdiffrast import MAX_FACES, MIDDLE, NvdiffrastRasterizer, check_faces, depth_slabs, tiles
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.values import F64, I32, Intrinsics
 from shared_protocol.errors import LIMIT, UNAVAILABLE, Ex4dError
@@ -71,7 +71,7 @@ def test_it_says_what_is_missing_first(root: Path, tmp_path: Path) -> None:
     assert said.startswith("False nvdiffrast is not installed.")
     assert "--no-build-isolation" in said
     old = {"torch": works, "nvdiffrast": "__version__ = '0.3.1'", "nvdiffrast_torch": ""}
-    assert available_with(root, tmp_path / "f", **old).startswith("False nvdiffrast 0.3.1 is older than 0.3.3.")
+    assert available_with(root, tmp_path / "f", **old).startswith("False nvdiffrast 0.3.1 is older than 0.3.5.")
     unbuilt = {**old, "nvdiffrast": "__version__ = '0.4.0'", "nvdiffrast_torch": "import _nvdiffrast_c"}
     assert "cannot be loaded (No module named '_nvdiffrast_c')" in available_with(root, tmp_path / "g", **unbuilt)
     assert available_with(root, tmp_path / "h", **{**unbuilt, "nvdiffrast_torch": ""}) == "True "
@@ -178,11 +178,29 @@ def test_what_no_pinhole_camera_made_is_drawn_as_it_is() -> None:
     np.testing.assert_array_equal(drawn, z.astype(np.float32))
 
 
+@pytest.mark.parametrize("resolution", [(29, 41), (400, 3), (401, 800), (7, 1203)])
+def test_drawn_tile_by_tile_in_samples_every_pixel_is_itself(resolution: tuple[int, int]) -> None:
+    mesh = lifted(stepped_depth(20, 30, seed=2))
+    triangles, (height, width) = faces(20, 30), resolution
+    lens = Intrinsics(width, height, 0.9 * width, 0.9 * height, 0.45 * width, 0.52 * height)
+    position = to_clip(vertices(mesh), pose((0.6, -0.3, 1.1), (0.1, -0.5, 0.05)), lens, 1e-3)
+    expected = visible(position, triangles, resolution)
+    got = np.full(resolution, -1, np.int32)
+    for tile in tiles(resolution):
+        moved = position.copy()
+        moved[:, 0] = position[:, 0] * tile.scale_x + position[:, 3] * tile.shift_x
+        moved[:, 1] = position[:, 1] * tile.scale_y + position[:, 3] * tile.shift_y
+        got[tile.rows, tile.columns] = visible(moved, triangles, tile.drawn)[MIDDLE, MIDDLE]
+    assert (got == expected).mean() > 0.9999  # rounding may decide a pixel on an edge otherwise
+    assert len(np.unique(expected)) > 50
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not WORKS, reason=WHY_NOT)
 @pytest.mark.parametrize("angle", ANGLES)
-def test_on_a_gpu_it_agrees_with_the_exact_one(angle: int) -> None:
-    seen = view(512, 512, angle)
+@pytest.mark.parametrize("size", SIZES)
+def test_on_a_gpu_it_agrees_with_the_exact_one(size: tuple[int, int], angle: int) -> None:
+    seen = view(*size, angle)
     position = to_clip(seen.surface.points, seen.world_from_camera, seen.intrinsics, seen.near)
     ours, theirs = (
         RASTERIZERS[name].visible(position, seen.surface.faces, seen.resolution) for name in ("numba", "nvdiffrast")
