@@ -6,7 +6,7 @@ unseeded erosion.
 """
 
 from ex4d.upstream.cameras import UPSTREAM_MOVES, upstream_path, upstream_radius
-from ex4d.upstream.mesh import FILTERS, UpstreamMesh, upstream_intrinsics, upstream_mesh
+from ex4d.upstream.mesh import FILTERS, UpstreamMesh, upstream_faces, upstream_intrinsics, upstream_mesh
 from ex4d.upstream.render import first_frame, render_upstream
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "UpstreamMesh",
     "first_frame",
     "render_upstream",
+    "upstream_faces",
     "upstream_intrinsics",
     "upstream_mesh",
     "upstream_path",

@@ -79,6 +79,11 @@ def upstream_faces(height: int, width: int) -> I32:
     return out
 
 
+def upstream_vertices(depth: F32, intrinsics: Intrinsics, border_depth: float = BORDER_DEPTH) -> F32:
+    """Vertices of depth [H, W]: [H*W, 3] float32 in the source camera's axes, row by row."""
+    return np.asarray((bordered(depth, border_depth)[..., None] * ray_directions(intrinsics)).reshape(-1, 3))
+
+
 def bad_faces(vertices: F32, faces: I32, filter_type: str) -> Bool:
     """Which faces stretch across a gap, by one of `FILTERS`: [F] bool.
 
@@ -141,7 +146,7 @@ def upstream_mesh(
         )
     if min(height, width) < 2:
         raise Ex4dError(BAD_INPUT, f"A picture of {width}x{height} pixels has no surface.", "Use at least 2x2 pixels.")
-    vertices = (bordered(depth, border_depth)[..., None] * ray_directions(lens)).reshape(-1, 3)
+    vertices = upstream_vertices(depth, lens, border_depth)
     faces = upstream_faces(height, width)
     bad = bad_faces(vertices, faces, filter_type)
     rgba = np.full((height * width, 4), 255, np.uint8)
