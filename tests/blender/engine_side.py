@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from ex4d.cameras import static_source
 from ex4d.mesh import face_valid, faces, ray_positions, vertices
 from ex4d.render import render_frame
 from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
-from ex4d.values import Clip, DepthVideo, Intrinsics, SourceModel
+from ex4d.values import CameraPath, Clip, DepthVideo, Intrinsics, SourceModel
 
 
 def make(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -81,6 +84,54 @@ def read(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
     return {f"picture{k}": read_png(Path(name)) for k, name in enumerate(request["files"])}
 
 
+def export(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Exports the scene to the folder `to`, and says what stands in the files.
+
+    With `moving` the source camera travels, turns and zooms, the mesh is dragged, and there is a new, upright camera.
+    """
+    from ex4d.export.command import KINDS
+    from ex4d.export.posed import posed_mesh
+    from ex4d.export.shot import ExportShot
+    from ex4d.export.shot import export as write
+
+    scene = load_scene(folder)
+    total, camera = len(scene.clip.frames), scene.intrinsics
+    new = None
+    if request["moving"]:
+        scene = replace(scene, camera=_travelling(total, camera.width, camera.height, 1.05))
+        new = replace(_travelling(total, 30, 50, 0.9), fps=scene.clip.fps)
+    source = static_source(scene, total)
+    if request["moving"]:
+        source = replace(source, disparity_scale=np.linspace(1.0, 1.3, total))
+    shot = ExportShot(scene, source, new)
+    write(Path(request["to"]), shot, KINDS, lambda *_: None, first_frame=request["first_frame"])
+    posed = [posed_mesh(scene, source, t) for t in range(total)]
+    pictures = [np.pad(p.picture, ((2, 2), (2, 2), (0, 0)), mode="edge").reshape(-1, 3) for p in posed]
+    u, v = ray_positions(camera.height, camera.width)
+    grid = np.stack(np.meshgrid(u / camera.width, 1.0 - v / camera.height), axis=-1)
+    answer = {
+        "position": np.stack([p.points() for p in posed]),
+        "seen": np.stack([face_valid(p.mesh) for p in posed]),
+        "faces": faces(camera.height, camera.width),
+        "colour": np.stack(pictures),
+        "uv": grid.reshape(-1, 2),
+    }
+    for name, path in shot.cameras().items():
+        answer |= {f"{name} pose": path.world_from_camera, f"{name} lens": path.intrinsics}
+        answer[f"{name} size"] = np.array([path.width, path.height])
+    return answer
+
+
+def _travelling(frames: int, width: int, height: int, zoom: float) -> CameraPath:
+    poses = np.tile(np.eye(4), (frames, 1, 1))
+    for t in range(frames):
+        poses[t, :3, :3] = cv2.Rodrigues(np.array([0.02, -0.05, 0.1]) * t)[0]
+        poses[t, :3, 3] = 0.2 * t, -0.1 * t, 0.3 * t
+    focal = 50.0 * zoom ** np.arange(frames)
+    lens = np.stack([focal, focal, width / 2.0 + 3.0 - np.arange(frames), np.full(frames, height / 2.0 - 4.0)], axis=1)
+    return CameraPath(poses, lens, width, height, Fraction(24))
+
+
 def sound(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
     """An mp4 that holds sound and no picture."""
     import subprocess
@@ -101,5 +152,7 @@ def _source(samples: list[dict[str, Any]]) -> SourceModel:
 
 
 if __name__ == "__main__":
-    command = {"make": make, "mesh": mesh, "render": render, "read": read, "sound": sound}[sys.argv[1]]
+    command = {"make": make, "mesh": mesh, "render": render, "read": read, "export": export, "sound": sound}[
+        sys.argv[1]
+    ]
     np.savez(sys.argv[3], **command(Path(sys.argv[2]), json.load(sys.stdin)))
