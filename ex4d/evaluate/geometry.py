@@ -20,7 +20,8 @@ The definitions, with *mask* for the pixels that were rendered as seen, *visible
 - coverage: share of the picture in the mask; true coverage: share that is visible.
 - with persistence: added share (pixels of the mask that were not in it without persistence, over all pixels), added
   PSNR (over these, against the true colour, whether visible in this frame or not), and own PSNR to compare it with
-  (over agreed pixels that were there without persistence).
+  (over agreed pixels that were there without persistence). What another frame saw is rarely visible in this one, so
+  precision and the IoUs of such a mask are lower by intention.
 
 PSNR is 10 log10(255^2 / mean squared error of the sRGB-encoded 8-bit channels). Frames in which the new camera is the
 source camera (the first of every preset move) are left out: there is nothing to find out in them.

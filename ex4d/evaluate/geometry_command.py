@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         Ex4dError: for options that do not fit, and whatever reading the set and rendering report.
     """
-    truth = load_set(arguments.set)
+    truth = load_set(arguments.set.resolve())
     depths = DEPTHS if arguments.depth == "both" else (arguments.depth,)
     variants = [Variant(geometry, arguments.persist) for geometry in dict.fromkeys(arguments.geometry)]
     with Console() as console:

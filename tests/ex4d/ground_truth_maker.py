@@ -26,20 +26,21 @@ def paint(x: F64, y: F64, z: F64) -> U8:
     return np.stack([128.0 + shade, 100.0 + 0.5 * shade + 10.0 * z, 90.0 - 0.6 * shade], -1).round().astype(np.uint8)
 
 
-def view(eye: float) -> tuple[U8, F64, Bool, Bool]:
-    """Colour, z, visible and certain as seen from (eye, 0, 0), looking along +z."""
+def view(eye: float, drift: float = 0.0) -> tuple[U8, F64, Bool, Bool]:
+    """Colour, z, visible and certain as seen from (eye, 0, 0) along +z, with the board moved right by `drift`."""
+    left, right = LEFT + drift, RIGHT + drift
     slope = (np.arange(SIDE) + 0.5 - SIDE / 2.0) / FOCAL
     s, t = np.meshgrid(slope, slope)
     at_board = eye + BOARD * s
-    board = (at_board >= LEFT) & (at_board <= RIGHT)
+    board = (at_board >= left) & (at_board <= right)
     z = np.where(board, BOARD, WALL)
     x, y = eye + z * s, z * t
     # Where the source's ray to the wall crosses the depth of the board, and where this view's ray is on its way there.
     end = BOARD * x / WALL
     inside = np.abs(x / z) <= SIDE / 2.0 / FOCAL
-    visible = inside & (board | (end < LEFT) | (end > RIGHT))
-    behind = ~board & (np.minimum(at_board, end) <= RIGHT) & (np.maximum(at_board, end) >= LEFT)
-    return paint(x, y, z), z, visible, visible & ~behind
+    visible = inside & (board | (end < left) | (end > right))
+    behind = ~board & (np.minimum(at_board, end) <= right) & (np.maximum(at_board, end) >= left)
+    return paint(x - np.where(board, drift, 0.0), y, z), z, visible, visible & ~behind
 
 
 def path(step: float) -> CameraPath:
@@ -49,19 +50,19 @@ def path(step: float) -> CameraPath:
     return CameraPath(poses, lens, SIDE, SIDE, Fraction(24))
 
 
-def write_set(folder: Path, scenes: tuple[str, ...] = ("boards",)) -> Path:
-    """Writes the set and returns its folder. All its scenes are the same."""
+def write_set(folder: Path, scenes: tuple[str, ...] = ("boards",), drift: float = 0.0) -> Path:
+    """Writes the set and returns its folder. All its scenes are the same; the board moves by `drift` in each frame."""
     for scene in scenes:
         move = folder / scene / "moves" / MOVE
         move.mkdir(parents=True)
         save_path(folder / scene / "camera.json", path(0.0))
         save_path(move / "camera.json", path(STEP))
-        colour, z, _, _ = view(0.0)
         for t in range(FRAMES):
             number = f"{t + 1:04d}"
+            colour, z, _, _ = view(0.0, drift * t)
             write_png(folder / scene / "source" / f"{number}.png", colour)
             write_exr(folder / scene / "depth" / f"{number}.exr", {"Z": z})
-            new, new_z, visible, certain = view(STEP * t)
+            new, new_z, visible, certain = view(STEP * t, drift * t)
             write_png(move / "colour" / f"{number}.png", new)
             write_exr(move / "depth" / f"{number}.exr", {"Z": new_z})
             write_png(move / "visible" / f"{number}.png", visible.astype(np.uint8) * 255)

@@ -57,6 +57,19 @@ def test_bounded_skirts_hide_less_of_what_was_seen(folder: Path) -> None:
     assert bounded["recall"] > closed["recall"]
 
 
+def test_what_persistence_adds_is_measured_apart(folder: Path, tmp_path: Path) -> None:
+    still = evaluated(folder, "--scenes", "boards", "--depth", "exact", "--persist")["rows"][0]
+    assert still["geometry"] == "closed+persist"
+    assert still["sums"]["added"] == 0  # no frame ever sees behind the board
+    write_set(tmp_path / "moving", drift=0.3)
+    moving = evaluated(tmp_path / "moving", "--depth", "exact", "--persist")["rows"][0]
+    plain = evaluated(tmp_path / "moving", "--depth", "exact")["rows"][0]
+    assert moving["figures"]["added"] > 0.05
+    assert moving["figures"]["added_psnr"] > 40.0
+    assert moving["sums"]["mask"] == plain["sums"]["mask"] + moving["sums"]["added"]
+    assert moving["figures"]["own_psnr"] == plain["figures"]["psnr"]
+
+
 def test_scenes_are_pooled_and_the_seed_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     value = evaluated(folder, "--seed", "3")
     assert [row["scene"] for row in value["rows"]] == ["boards"] * 2 + ["others"] * 2
