@@ -18,7 +18,7 @@ import numpy as np
 from ex4d.doors import choose
 from ex4d.mesh.lift import adjust_depth
 from ex4d.mesh.skirts import Surface, closed
-from ex4d.persist.evidence import SAME_DEPTH, edge_reach, grown, key_frames
+from ex4d.persist.evidence import SAME_DEPTH, edge_reach, grown, jumps, key_frames
 from ex4d.persist.kernels import clear_ways
 from ex4d.persist.layers import Layer, build_layers, shows
 from ex4d.render.clip_space import to_clip
@@ -121,7 +121,8 @@ class Background:
         )
         poses = [pose, *(layer.world_from_camera for layer in self.layers)]
         matrices = np.stack([np.linalg.inv(camera) @ world_from_camera for camera in poses])
-        disparity = np.stack([1.0 / adjusted, *(1.0 / mesh.depth[BORDER:-BORDER, BORDER:-BORDER] for mesh in meshes)])
+        seen_z = [adjusted, *(mesh.depth[BORDER:-BORDER, BORDER:-BORDER] for mesh in meshes)]
+        disparity = np.stack([_solid(values) for values in seen_z])
         rows, columns = np.nonzero(mask)
         depth = z[rows, columns]
         found = np.zeros(len(rows), np.bool_)
@@ -201,6 +202,13 @@ def _draw(
     door = choose(RASTERIZERS, rasterizer, "rasterizer")
     ids = door.visible(position, surface.faces, (intrinsics.height, intrinsics.width))
     return resolve(ids, position, surface, layer.picture)
+
+
+def _solid(z: F32) -> F32:
+    """Disparity with near things a pixel wider than they are seen: their rims are not to be looked through."""
+    disparity = (1.0 / z).astype(np.float32)
+    wider = np.asarray(cv2.dilate(disparity, np.ones((3, 3), np.uint8)), np.float32)
+    return np.where(jumps(z), wider, disparity).astype(np.float32)
 
 
 def _filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:

@@ -78,7 +78,7 @@ def still_pixels(keys: KeyFrames, progress: Callable[[], None]) -> Bool:
     moving |= differ > same
     reach = edge_reach(width, height)
     mixed = np.stack([grown(frame, reach) for frame in moving])
-    mixed |= np.stack([beside_edge(frame, reach) for frame in keys.z])
+    mixed |= np.stack([grown(jumps(frame), reach - 1) for frame in keys.z])
     return np.asarray((same > 0) & ~mixed, np.bool_)
 
 
@@ -87,11 +87,19 @@ def edge_reach(width: int, height: int) -> int:
     return max(1, round(max(width, height) / 640))
 
 
-def beside_edge(z: F32, reach: int) -> Bool:
-    """Where a depth picture [H, W] jumps within `reach` pixels."""
-    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    ratio = np.float32(1.0 + (EDGE_RATIO - 1.0) * 2 * reach)
-    return np.asarray(cv2.dilate(z, kernel) > np.asarray(cv2.erode(z, kernel)) * ratio, np.bool_)
+def jumps(z: F32) -> Bool:
+    """Where a depth picture [H, W] jumps from one pixel to the next.
+
+    The disparity of a plane runs straight over the picture, however steep the plane is: a jump is where it bends by
+    more than the depths within a face of real surface may differ.
+    """
+    disparity = np.pad(1.0 / z, 1, mode="reflect", reflect_type="odd")
+    centre = disparity[1:-1, 1:-1]
+    bend = np.maximum(
+        np.abs(disparity[:-2, 1:-1] + disparity[2:, 1:-1] - 2.0 * centre),
+        np.abs(disparity[1:-1, :-2] + disparity[1:-1, 2:] - 2.0 * centre),
+    )
+    return np.asarray(bend > (EDGE_RATIO - 1.0) * centre, np.bool_)
 
 
 def grown(region: Bool, reach: int) -> Bool:
