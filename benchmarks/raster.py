@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -43,7 +44,7 @@ def main() -> int:
         contenders: dict[str, Contender] = {"ours": Ours("numba"), **others}
         for angle in ANGLES:
             seen = view(*size, angle)
-            seconds = medians({k: (lambda c=c: c.visible(seen)) for k, c in contenders.items()}, arguments.repetitions)
+            seconds = medians({k: partial(c.visible, seen) for k, c in contenders.items()}, arguments.repetitions)
             ours = contenders["ours"].visible(seen)
             row = f"| {seen} | {1e3 * seconds['ours']:.0f} |"
             for name in told:

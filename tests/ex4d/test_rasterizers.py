@@ -207,3 +207,31 @@ def test_on_a_gpu_it_agrees_with_the_exact_one(size: tuple[int, int], angle: int
     )
     found = agreement(seen, ours, theirs)
     assert found.good, found
+
+
+@pytest.mark.skipif(WORKS, reason="nvdiffrast works here")
+def test_the_check_for_machines_with_a_gpu_says_why_it_cannot_run(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "check.json"
+    command = [sys.executable, "scripts/gpu_check.py", "--out", str(out)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"nvdiffrast does not work here: {WHY_NOT}"
+    assert not out.exists()
+
+
+def test_agreement_is_judged_by_cover_mask_and_colour() -> None:
+    seen = view(96, 96, 30)
+    position = to_clip(seen.surface.points, seen.world_from_camera, seen.intrinsics, seen.near)
+    ids = visible(position, seen.surface.faces, seen.resolution)
+    same = agreement(seen, ids, ids)
+    assert same.good
+    assert (same.cover_iou, same.mask_iou, same.colour, same.ids) == (1.0, 1.0, 0.0, 1.0)
+    holes = ids.copy()
+    holes[40:44] = 0
+    worse = agreement(seen, ids, holes)
+    assert not worse.good
+    assert worse.cover_iou == pytest.approx((holes > 0).sum() / (ids > 0).sum())
+    assert worse.mask_iou < 1.0
+    assert worse.colour > 0.02
+    shuffled = np.where(ids > 0, np.maximum(ids - 1, 1), 0)
+    assert agreement(seen, ids, shuffled).ids < 0.1
