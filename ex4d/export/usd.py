@@ -234,5 +234,7 @@ def _told_in_our_words(path: Path) -> Iterator[None]:
     try:
         yield
     except Tf.ErrorException as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise Ex4dError(DISK, f"{path} could not be written: {reason}", "Choose another folder.") from error
+        reason = error.args[0].commentary  # of several the first: the rest follow from it
+        raise Ex4dError(
+            DISK, f"{path} could not be written: {reason}.", "Check the space on the disk, or choose another folder."
+        ) from error

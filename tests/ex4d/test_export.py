@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -304,6 +306,34 @@ def test_what_cannot_be_written_is_told(tmp_path: Path, shot: ExportShot) -> Non
         write_cameras(tmp_path / "taken" / "camera.usda", cameras, **more)
     assert caught.value.code == DISK
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from ex4d.export.shot import export, load_shot
+from shared_protocol.errors import Ex4dError
+shot = load_shot(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for kind in ("usd", "ply"):
+    try:
+        export(Path(sys.argv[2]), shot, [kind], lambda *_: None)
+    except Ex4dError as error:
+        print(error.code, error.message)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files can be limited in size on POSIX systems only")
+def test_a_disk_that_takes_no_more_is_told_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    save_scene(tmp_path / "scene", small_scene(3, 60, 80), lambda _: None)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", FULL_DISK, tmp_path / "scene", out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told = done.stdout.splitlines()
+    for line, file in zip(told, ("mesh.usdc", "ply/0001.ply"), strict=True):
+        assert line.startswith(f"DISK {out / file} could not be written: ")
+        assert line.endswith("File too large.")
+    assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
 def test_a_mesh_of_one_pixel_is_exported(tmp_path: Path) -> None:
