@@ -24,9 +24,18 @@ class Line:
 
     slope: float
     offset: float
-    agrees: Bool  # [N] within the tolerance
-    share: float  # of all points' weight, how much agrees
-    cost: float  # weighted mean over all points of min((residual / tolerance)^2, 1)
+    misfit: F64  # [N] min((residual / tolerance)^2, 1): what does not agree has 1
+    weight: F64  # [N] of the points, sums to 1
+
+    @property
+    def agrees(self) -> Bool:
+        """[N] within the tolerance."""
+        return np.asarray(self.misfit < 1.0, np.bool_)
+
+    @property
+    def share(self) -> float:
+        """Of all points' weight, how much agrees."""
+        return float(self.weight[self.agrees].sum())
 
 
 def robust_line(x: F64, y: F64, noise: F64, relative: float, *, offset: bool) -> Line:
@@ -46,7 +55,7 @@ def robust_line(x: F64, y: F64, noise: F64, relative: float, *, offset: bool) ->
     px, py, pw = x[part], y[part], weight[part]
     tolerance = np.hypot(noise[part], relative * np.abs(py))  # of the points, not of the line, so that none is favoured
     slopes, offsets = _candidates(px, py, rng, offset)
-    costs = np.array([_cost(py - s * px - c, tolerance, pw) for s, c in zip(slopes, offsets, strict=True)])
+    costs = np.array([pw @ _misfit(py - s * px - c, tolerance) for s, c in zip(slopes, offsets, strict=True)])
     best = int(np.argmin(costs))
     slope, shift = float(slopes[best]), float(offsets[best])
     for _ in range(STEPS):
@@ -56,8 +65,7 @@ def robust_line(x: F64, y: F64, noise: F64, relative: float, *, offset: bool) ->
         slope, shift = _least_squares(x, y, _rarity(fitted) * trust, offset) or (slope, shift)
     fitted = slope * x + shift
     reach = np.hypot(noise, relative * np.abs(fitted)) + 1e-300
-    agrees = np.abs(y - fitted) <= reach
-    return Line(slope, shift, agrees, float(weight[agrees].sum() / weight.sum()), _cost(y - fitted, reach, weight))
+    return Line(slope, shift, _misfit(y - fitted, reach), weight / weight.sum())
 
 
 def _rarity(y: F64) -> F64:
@@ -96,5 +104,5 @@ def _least_squares(x: F64, y: F64, weight: F64, offset: bool) -> tuple[float, fl
     return slope, mean_y - slope * mean_x
 
 
-def _cost(residual: F64, tolerance: F64, weight: F64) -> float:
-    return float((weight * np.minimum((residual / tolerance) ** 2, 1.0)).sum() / weight.sum())
+def _misfit(residual: F64, tolerance: F64) -> F64:
+    return np.asarray(np.minimum((residual / tolerance) ** 2, 1.0), np.float64)

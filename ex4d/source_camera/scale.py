@@ -24,7 +24,7 @@ AGREES = 0.10  # of the disparity: what a corner may be off and still agree; goo
 POOR = 0.4  # share of corners that agree below which the fit is not believed
 FINEST = 0.03  # the least that this is tightened to where depth and corners agree better than that, ...
 WIDTHS = 4.0  # ... in multiples of the usual difference
-BETTER = 0.6  # of the cost without a shift: a shift has to get below
+BETTER = 0.5  # of the misfit without a shift: a shift has to get below
 CLOSE = (
     0.02  # of 1 that the scale, and of the usual disparity that the shift, may be off in depth that is left as it is
 )
@@ -76,9 +76,8 @@ def scale_depth(
     if not moves(camera):
         fit = _kept("the source camera turns or stands still, which tells no distances: the depth's scale was kept")
     else:
-        z = np.stack([_steady(frame) for frame in depth.z])
-        tracks = follow(clip.frames, camera, lambda index: _smooth(z[index]), progress)
-        fit = fitted(tracks, _sampled(z, tracks))
+        tracks = follow(clip.frames, camera, lambda index: _smooth(_steady(depth.z[index])), progress)
+        fit = fitted(tracks, _sampled(depth.z, tracks))
     z = _applied(depth.z, fit) if fit.applied else depth.z
     return DepthVideo(z, depth.estimator, depth.draft, (*depth.notes, fit.note)), fit
 
@@ -142,10 +141,16 @@ def _off(line: Line, x: F64, y: F64) -> F64:
 
 
 def _supported(shifted: Line, line: Line, x: F64) -> bool:
-    """Whether a shift is more than noise, and leaves what is usual in front of the camera."""
-    usual = float(np.median(shifted.slope * x + shifted.offset))
-    clear = abs(shifted.offset) > CLOSE * usual and shifted.cost < BETTER * line.cost
-    return shifted.slope > 0.0 and usual > 0.0 and clear
+    """Whether a shift is more than noise, and leaves what is given in front of the camera."""
+    modelled = shifted.slope * x + shifted.offset
+    usual = float(np.median(modelled))
+    if shifted.slope <= 0.0 or abs(shifted.offset) <= CLOSE * usual or np.percentile(modelled, 2.0) <= 0.0:
+        return False
+    if line.share < POOR <= shifted.share:
+        return True
+    either = shifted.agrees | line.agrees  # what agrees with neither would drown the difference
+    with_shift, without = (float(each.weight[either] @ each.misfit[either]) for each in (shifted, line))
+    return with_shift < BETTER * without
 
 
 def _doubtful(given: F64, found: F64) -> Fit:
@@ -154,8 +159,8 @@ def _doubtful(given: F64, found: F64) -> Fit:
     off = np.abs(found / (scale * given) - 1.0)
     agreeing = float((off <= AGREES).mean())
     note = (
-        f"depth was multiplied by {1.0 / scale:.4g} to fit the source camera, but only {agreeing:.0%} of {len(given)} "
-        "points agree: check the camera's path, its lens and the depth"
+        f"depth was multiplied by {1.0 / scale:.4g} to fit the source camera, but near and far points do not agree "
+        f"({agreeing:.0%} of {len(given)} do): check the camera's path, its lens and the depth"
     )
     return Fit(scale, 0.0, True, len(given), agreeing, float(np.median(off)), note)
 
@@ -181,7 +186,9 @@ def _sampled(z: F32, tracks: Tracks) -> F64:
     for frame in np.unique(tracks.frame):
         here = tracks.frame == frame
         u, v = (tracks.at[here] - 0.5).T.astype(np.float32)
-        given[here] = cv2.remap(1.0 / z[frame], u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).ravel()
+        given[here] = cv2.remap(
+            1.0 / _steady(z[frame]), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ).ravel()
     return given
 
 

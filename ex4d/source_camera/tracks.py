@@ -26,7 +26,8 @@ ENOUGH = 5.0  # degrees of parallax beyond which following a corner further adds
 RETURNED = 0.5  # pixels that a corner followed there and back may end up away from where it was
 STRAY = 1.5  # pixels off the ray's projection, root mean square, beyond which something moved by itself
 SIDE = 24  # pictures with a side below this have no corners that could be followed
-WINDOW = 15  # pixels of a corner's surroundings
+WINDOWS = 32  # of a corner's surroundings side by side make the picture's shorter side, ...
+WINDOW = 9, 21  # ... within these limits, in pixels
 _LOOK = 6  # frames between looks at whether there is enough parallax
 _ROUNDS = 3  # of the triangulation: the weight of an equation depends on its answer
 _STILL = 1e-9  # of the largest coordinate: a shorter baseline is rounding
@@ -90,7 +91,7 @@ def _from_anchor(frames: U8, camera: CameraPath, anchor: int, others: range, usa
     at = start.astype(np.float64) + 0.5
     ray = _rays(at, camera.intrinsics[anchor])
     views = _Views(np.empty((0, 4, 4)), np.empty((0, 4)), np.empty((0, *at.shape)), np.empty((0, len(at)), np.bool_))
-    for index, place, ok in _followed(frames, anchor, others, start):
+    for index, place, ok in _followed(frames, camera, anchor, others, start):
         relative = camera_from_world(camera.world_from_camera[index]) @ camera.world_from_camera[anchor]
         views = _Views(
             np.append(views.pose, relative[None], axis=0),
@@ -125,26 +126,38 @@ def _corners(frame: U8, usable: Bool) -> F32:
     return np.empty((0, 2), np.float32) if found is None else np.asarray(found, np.float32).reshape(-1, 2)
 
 
-def _followed(frames: U8, anchor: int, others: range, start: F32) -> Iterator[tuple[int, F64, Bool]]:
+def _followed(
+    frames: U8, camera: CameraPath, anchor: int, others: range, start: F32
+) -> Iterator[tuple[int, F64, Bool]]:
     """For one frame after the other: its index, where the corners are, which of them were followed all the way."""
     height, width = frames.shape[1:3]
-    places, alive, before = start, np.ones(len(start), np.bool_), _grey(frames[anchor])
+    places, alive, before, last = start, np.ones(len(start), np.bool_), _grey(frames[anchor]), anchor
     for index in others:
         grey = _grey(frames[index])
-        there, found = _flow(before, grey, places)
-        back, returned = _flow(grey, before, there)
+        there, found = _flow(before, grey, places, _turned(camera, last, index, places))
+        back, returned = _flow(grey, before, there, _turned(camera, index, last, there))
         inside = ((there >= 0.0) & (there <= (width - 1, height - 1))).all(axis=1)
         alive = alive & found & returned & inside & (np.linalg.norm(back - places, axis=1) <= RETURNED)
         if not alive.any():
             return
-        places, before = np.where(alive[:, None], there, places), grey
+        places, before, last = np.where(alive[:, None], there, places), grey, index
         yield index, places.astype(np.float64), alive
 
 
-def _flow(here: NDArray[np.uint8], there: NDArray[np.uint8], places: F32) -> tuple[F32, Bool]:
-    # The start for the result is given because the type stubs ask for it; without the flag it is only overwritten.
+def _turned(camera: CameraPath, here: int, there: int, places: F32) -> F32:
+    """Where a camera that only turns would see corners next: a start for the search that fast pans need."""
+    rotation = camera.world_from_camera[there, :3, :3].T @ camera.world_from_camera[here, :3, :3]
+    ray = _rays(places.astype(np.float64) + 0.5, camera.intrinsics[here]) @ rotation.T
+    lens = camera.intrinsics[there]
+    ahead = ray[:, 2:] > 0.1
+    seen = lens[:2] * ray[:, :2] / np.where(ahead, ray[:, 2:], 1.0) + lens[2:] - 0.5
+    return np.where(ahead, seen, places).astype(np.float32)
+
+
+def _flow(here: NDArray[np.uint8], there: NDArray[np.uint8], places: F32, start: F32) -> tuple[F32, Bool]:
+    window = min(max(min(here.shape) // WINDOWS, WINDOW[0]), WINDOW[1]) | 1
     moved, status, _ = cv2.calcOpticalFlowPyrLK(
-        here, there, places, places.copy(), winSize=(WINDOW, WINDOW), maxLevel=4
+        here, there, places, start, winSize=(window, window), maxLevel=4, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
     )
     return np.asarray(moved, np.float32), status.ravel() > 0
 
