@@ -17,7 +17,7 @@ import numpy as np
 from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.persist.kernels import testify
 from ex4d.render.compiled import in_parallel, threads
-from ex4d.values import BORDER, F32, F64, U8, Bool, Scene
+from ex4d.values import BORDER, F32, F64, I32, U8, Bool, Scene
 
 MOST_FRAMES = 25  # key frames: more do not make the background better, only slower
 _MOST_BYTES = 1 << 29  # of the key frames' pictures, depth and counters; large pictures get fewer key frames
@@ -31,6 +31,7 @@ _OUTLIERS = 0.1  # share of the frames that may see through a still point: their
 class KeyFrames:
     """Some frames of a clip, evenly spread."""
 
+    index: I32  # [M] which frames of the clip
     pictures: U8  # [M, H, W, 3]
     z: F32  # [M, H, W]
     world_from_camera: F64  # [M, 4, 4]
@@ -41,13 +42,19 @@ def key_frames(scene: Scene) -> KeyFrames:
     """Up to `MOST_FRAMES` frames, the first and the last among them; fewer where the pictures are large."""
     total, height, width = scene.clip.frames.shape[:3]
     most = max(3, min(MOST_FRAMES, _MOST_BYTES // (_BYTES * height * width)))
-    picked = np.unique(np.round(np.linspace(0, total - 1, min(total, most))).astype(int))
+    picked = np.unique(np.round(np.linspace(0, total - 1, min(total, most))).astype(np.int32))
     return KeyFrames(
+        picked,
         np.ascontiguousarray(scene.clip.frames[picked]),
         np.ascontiguousarray(scene.mesh_depth[picked, BORDER:-BORDER, BORDER:-BORDER]),
         scene.camera.world_from_camera[picked],
         scene.camera.intrinsics[picked],
     )
+
+
+def depth_of(scene: Scene, frame: int) -> F32:
+    """Depth [H, W] of a frame of the clip, without the mesh's border."""
+    return np.ascontiguousarray(scene.mesh_depth[frame, BORDER:-BORDER, BORDER:-BORDER])
 
 
 def still_pixels(keys: KeyFrames, progress: Callable[[], None]) -> Bool:

@@ -134,7 +134,7 @@ def medians(frames, depth, chosen, start, stop, picture, z):  # type: ignore[no-
 
 
 @compiled
-def clear_ways(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far, limits, start, stop, out):  # type: ignore[no-untyped-def]
+def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far, limits, start, stop, out):  # type: ignore[no-untyped-def]
     """Which rays of a view reach their points through space that is known to be empty.
 
     Args:

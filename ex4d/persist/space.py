@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which space is known to be empty.
+
+What lies before a surface that a source camera sees is empty. In this frame that holds for all of it; of another
+frame's camera it holds for what stands still, with things that move taken out. Behind things that move, space is taken
+to be filled as far back as those things may reach. Behind things that stand still nothing is known, unless a camera
+looked there from elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ex4d.persist.evidence import SAME_DEPTH, edge_reach, grown, jumps
+from ex4d.persist.kernels import walk
+from ex4d.render.compiled import in_parallel, threads
+from ex4d.values import F32, F64, Bool, Intrinsics
+
+_THICK = 1.0  # depth of a moving thing, in widths of it as the source camera sees it
+_SLACK = 0.01  # relative depth by which a point may lie behind a surface and count as before it
+_MARGIN = 0.015  # relative depth before its end at which a way ends: there the surface begins
+_STRIDE = 1.0  # pixels of a source picture from one look to the next
+_PIECES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Depth and the camera that it was seen from."""
+
+    z: F32  # [H, W]
+    world_from_camera: F64  # [4, 4]
+    lens: F64  # [4] fx, fy, cx, cy
+
+
+def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
+    """Between which depths something that moves fills space, at each pixel of the source camera.
+
+    Each thing is taken to be as deep as it is wide at its widest.
+
+    Args:
+        moving: [H, W] what moves.
+        z: [H, W] its depth.
+        focal: of the camera, pixels.
+
+    Returns:
+        [H, W] nearest and [H, W] furthest depth; 0 and -1 where nothing moves.
+    """
+    reach = edge_reach(*z.shape)
+    window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    count, label = cv2.connectedComponents(moving.astype(np.uint8), connectivity=8)
+    inside = np.asarray(cv2.distanceTransform(moving.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
+    half = np.zeros(count, np.float32)
+    np.maximum.at(half, label.astype(np.intp).reshape(-1), inside.reshape(-1))
+    near = np.asarray(cv2.erode(np.where(moving, z, np.float32(np.inf)), window), np.float32)
+    near = np.where(grown(moving, reach), near, np.float32(0.0))
+    width = 2.0 * np.asarray(cv2.dilate(half[label], window), np.float32) / focal * near
+    return near, np.where(near > 0.0, near + _THICK * width, np.float32(-1.0)).astype(np.float32)
+
+
+def clear_ways(
+    wanted: Bool,
+    z: F32,
+    world_from_camera: F64,
+    intrinsics: Intrinsics,
+    own: Camera,
+    others: list[Camera],
+    filled: tuple[F32, F32],
+) -> Bool:
+    """Where a view's rays reach their points through empty space.
+
+    Args:
+        wanted: [h, w] the rays that are asked for.
+        z: [h, w] z-depth of their points in the view.
+        world_from_camera: [4, 4] of the view.
+        intrinsics: of the view.
+        own: this frame's source camera; where it sees through a point, the point is gone.
+        others: where what stands still was seen from.
+        filled: nearest and furthest depth in `own` that something which moves fills.
+
+    Returns:
+        [h, w], within `wanted`.
+    """
+    rows, columns = np.nonzero(wanted)
+    depth = z[rows, columns]
+    cameras = [own, *others]
+    lenses = np.stack([camera.lens for camera in cameras])
+    matrices = np.stack([np.linalg.inv(camera.world_from_camera) @ world_from_camera for camera in cameras])
+    disparity = np.stack([_solid(camera.z) for camera in cameras])
+    lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
+    limits = (_SLACK, _MARGIN, _STRIDE, SAME_DEPTH - 1.0)
+    found = np.zeros(len(rows), np.bool_)
+
+    def part(start: int, stop: int) -> None:
+        walk(rows, columns, depth, lens, matrices, lenses, disparity, *filled, limits, start, stop, found)
+
+    in_parallel(part, len(rows), _PIECES * threads())
+    out = np.zeros_like(wanted)
+    out[rows, columns] = found
+    return out
+
+
+def _solid(z: F32) -> F32:
+    """Disparity with near things a pixel wider than they are seen: their rims are not to be looked through."""
+    disparity = (1.0 / z).astype(np.float32)
+    wider = np.asarray(cv2.dilate(disparity, np.ones((3, 3), np.uint8)), np.float32)
+    return np.where(jumps(z), wider, disparity).astype(np.float32)
