@@ -31,7 +31,7 @@ _UNITS = 2  # cameras are matrix products in float32 there
 _LEVELS, _SHARE = 2.0, 0.995  # pictures: 99.5 % of the pixels within 2 levels
 _FPS = Fraction(30)  # nothing depends on it
 _RASTERIZER = "numba"
-_CAMERA = ("poses", "extrinsics_saved", "mvp")  # tensors of a move, in the order in which they are made
+_CAMERA = ("poses", "extrinsics_saved", "mvp")
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,17 @@ def _check_mesh(clip: _Clip) -> None:
 
 def _check_cameras(clip: _Clip) -> None:
     for move in clip.moves(*_CAMERA):
-        names = [f"cam{move}.{kind}" for kind in _CAMERA if clip.has(f"cam{move}.{kind}")]
         with clip.book.item(clip.file, f"move {move}") as item:
-            frames = clip.book.metadata(clip.file, "num_frames", str(clip.book.shape(clip.file, names[0])[0]))
-            poses = clip.poses(item, move, int(frames))
-            clip_from_world = projection(clip.lens).astype(np.float32) @ extrinsics(poses).astype(np.float32)
-            for name, got in zip(_CAMERA, (poses_as_built(poses), extrinsics(poses), clip_from_world), strict=True):
-                if clip.has(f"cam{move}.{name}"):
-                    item.compare(f"cam{move}.{name}", got, _CLOSE, _UNITS)
+            names = {kind: f"cam{move}.{kind}" for kind in _CAMERA if clip.has(f"cam{move}.{kind}")}
+            frames = clip.book.shape(clip.file, next(iter(names.values())))[0]
+            poses = clip.poses(item, move, int(clip.book.metadata(clip.file, "num_frames", str(frames))))
+            results: dict[str, Array] = {
+                "poses": poses_as_built(poses),
+                "extrinsics_saved": extrinsics(poses),
+                "mvp": projection(clip.lens).astype(np.float32) @ extrinsics(poses).astype(np.float32),
+            }
+            for kind, name in names.items():
+                item.compare(name, results[kind], _CLOSE, _UNITS)
     for found in clip.named(r"poses\.n(\d+)\.cam(\w+)"):
         with clip.book.item(clip.file, f"move {found[2]}, {found[1]} frames") as item:
             poses = clip.poses(item, found[2], int(found[1]))
