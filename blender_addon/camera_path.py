@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes down, frame by frame, what the shot camera sees and how the source mesh stands: what is sent to the backend.
+"""Takes down, frame by frame, what a camera sees and how the source mesh stands: what is sent to the backend.
 
 Everything is read from the evaluated scene, so that constraints, drivers, parents and animated lenses count.
 """
@@ -7,8 +7,10 @@ Everything is read from the evaluated scene, so that constraints, drivers, paren
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 import bpy
 import numpy as np
@@ -18,9 +20,20 @@ from shared_protocol.messages import CameraSample, Render
 
 from . import mesh_nodes, reconstruction
 from .core import camera_math
+from .core.camera_math import F64
 from .core.frame_rate import from_blender
 
+T = TypeVar("T")
+
 FOLLOW_SCENE = ""  # in place of a camera's name: the scene's camera of each frame, as timeline markers switch it
+
+
+@dataclass(frozen=True, eq=False)
+class Stand:
+    """A Blender camera at one frame."""
+
+    matrix: F64  # [4, 4] evaluated `matrix_world`, its scale taken out
+    lens: tuple[float, float, float, float]  # fx, fy, cx, cy in pixels of the scene's renders
 
 
 def resolution(scene: bpy.types.Scene) -> tuple[int, int]:
@@ -63,8 +76,9 @@ def sample(
 ) -> tuple[CameraSample, ...]:
     """The shot camera and the mesh's inputs at each of the frames.
 
-    Poses are relative to the mesh (which normally stands where its root does): moving, turning or uniformly scaling
-    the root changes nothing, and neither does moving the mesh itself against the camera go unseen.
+    Poses are taken relative to the mesh, which lies in the axes of the source camera, and put where that camera stood
+    in the reconstruction's own world: moving, turning or uniformly scaling the root changes nothing, and neither does
+    moving the mesh itself against the camera go unseen.
 
     Args:
         scene: the scene to evaluate. Its current frame and its camera are as before when this returns.
@@ -76,12 +90,63 @@ def sample(
         Ex4dError: NOT_FOUND (camera or mesh are gone, or not in the view layer), UNSUPPORTED (not a perspective
             camera), BAD_INPUT (no frames, or a scale that the backend could not reproduce).
     """
+    source_poses: list[F64] = []
+
+    def take(frame: float, depsgraph: bpy.types.Depsgraph) -> CameraSample:
+        mesh = _evaluated(scene, depsgraph, mesh_name, "mesh")
+        camera, (fx, fy, cx, cy) = _seen_through(scene, depsgraph, camera_name)
+        source = _source(mesh)
+        if not source_poses:
+            manifest = reconstruction.manifest_of_mesh(scene.objects[mesh_name])
+            source_poses.extend(np.array(pose).reshape(4, 4) for pose in manifest.camera.world_from_camera)
+        shown = min(max(math.floor(frame) - int(source["Frame Start"]), 0), int(source["Frames"]) - 1)
+        pose = camera_math.world_from_camera(np.array(mesh.matrix_world), np.array(camera.matrix_world), camera.name)
+        return CameraSample(
+            world_from_camera=tuple((source_poses[shown] @ pose).ravel().tolist()),
+            fx=fx,
+            fy=fy,
+            cx=cx,
+            cy=cy,
+            source_frame=shown,
+            source_focal=float(source["Focal"]),
+            source_cx=float(source["Principal X"]),
+            source_cy=float(source["Principal Y"]),
+            disparity_scale=float(source["Disparity Scale"]),
+            disparity_shift=float(source["Disparity Shift"]),
+        )
+
+    return _at_each(scene, (camera_name, mesh_name), frames, take)
+
+
+def sample_camera(scene: bpy.types.Scene, camera_name: str, frames: Iterable[float]) -> tuple[Stand, ...]:
+    """A camera alone, in the scene's own world, at each of the frames. Otherwise as `sample`."""
+
+    def take(_: float, depsgraph: bpy.types.Depsgraph) -> Stand:
+        camera, lens = _seen_through(scene, depsgraph, camera_name)
+        return Stand(camera_math.unscaled(np.array(camera.matrix_world), camera.name), lens)
+
+    return _at_each(scene, (camera_name,), frames, take)
+
+
+def _at_each(
+    scene: bpy.types.Scene,
+    names: tuple[str, ...],
+    frames: Iterable[float],
+    take: Callable[[float, bpy.types.Depsgraph], T],
+) -> tuple[T, ...]:
+    """What `take` finds at each frame; the scene is as before afterwards."""
     wanted = list(frames)
     if not wanted:
         raise Ex4dError(BAD_INPUT, "There are no frames to take the camera from.", "Check the scene's frame range.")
+
+    def at(frame: float) -> T:
+        whole = math.floor(frame)
+        scene.frame_set(whole, subframe=frame - whole)
+        return take(frame, bpy.context.evaluated_depsgraph_get())
+
     override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-    with override, _current_frame_kept(scene), _geometry_paused(scene), _enabled(scene, (camera_name, mesh_name)):
-        return tuple(_sample_at(scene, camera_name, mesh_name, frame) for frame in wanted)
+    with override, _current_frame_kept(scene), _geometry_paused(scene), _enabled(scene, names):
+        return tuple(at(frame) for frame in wanted)
 
 
 @contextmanager
@@ -131,30 +196,14 @@ def _enabled(scene: bpy.types.Scene, names: Iterable[str]) -> Iterator[None]:
             obj.hide_viewport = True
 
 
-def _sample_at(scene: bpy.types.Scene, camera_name: str, mesh_name: str, frame: float) -> CameraSample:
-    whole = math.floor(frame)
-    scene.frame_set(whole, subframe=frame - whole)
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    camera = _evaluated(scene, depsgraph, _camera_name(scene, camera_name), "camera")
-    mesh = _evaluated(scene, depsgraph, mesh_name, "mesh")
+def _seen_through(
+    scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, name: str
+) -> tuple[bpy.types.Object, tuple[float, float, float, float]]:
+    """The evaluated camera and its fx, fy, cx, cy."""
+    camera = _evaluated(scene, depsgraph, _camera_name(scene, name), "camera")
     if camera.type != "CAMERA":
         raise Ex4dError(BAD_INPUT, f"'{camera.name}' is not a camera.", "Choose a camera object.")
-    fx, fy, cx, cy = _intrinsics(scene, camera)
-    pose = camera_math.world_from_camera(np.array(mesh.matrix_world), np.array(camera.matrix_world))
-    source = _source(mesh)
-    return CameraSample(
-        world_from_camera=tuple(float(value) for value in pose.reshape(-1)),
-        fx=fx,
-        fy=fy,
-        cx=cx,
-        cy=cy,
-        source_frame=min(max(whole - int(source["Frame Start"]), 0), int(source["Frames"]) - 1),
-        source_focal=float(source["Focal"]),
-        source_cx=float(source["Principal X"]),
-        source_cy=float(source["Principal Y"]),
-        disparity_scale=float(source["Disparity Scale"]),
-        disparity_shift=float(source["Disparity Shift"]),
-    )
+    return camera, _intrinsics(scene, camera)
 
 
 def _camera_name(scene: bpy.types.Scene, name: str) -> str:

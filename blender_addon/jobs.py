@@ -7,7 +7,7 @@ bring back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -16,9 +16,11 @@ from shared_protocol.client import new_job_id
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 from shared_protocol.messages import Generate, Reconstruct, Render
 
-from . import camera_path, compat, places, runtime, status, strips, versions
+from . import camera_path, compat, places, runtime, source_camera, status, strips, versions
+from .core import camera_file, project, sidecar
 from .core import events as ev
-from .core import project, sidecar
+
+_SOURCE_CAMERA = "source_camera.json"  # in the folder of a reconstruction
 
 # ---- reconstruct
 
@@ -35,6 +37,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
     if settings.reconstruct_job:
         raise Ex4dError(BAD_INPUT, "A clip is being reconstructed already.", "Wait for it, or cancel it.")
     runtime.need_backend()
+    source = _source_camera(scene, clip)
     is_movie = clip.is_file() and clip.suffix.lower() not in project.PICTURES
     job = Reconstruct(
         clip=(),  # filled in when the files are uploaded
@@ -43,15 +46,43 @@ def reconstruct(scene: bpy.types.Scene) -> None:
         first=settings.first_frame - 1,
         count=settings.frame_count,
         fps=None if is_movie else camera_path.frame_rate(scene),
-        focal=settings.focal or None,
+        focal=settings.focal or None if source is None else None,  # a path has a lens of its own
         max_side=settings.max_side,
     )
     folder = project.new_version(places.project_folder() / "scenes", project.clip_name(clip))
+    camera = source
+    if isinstance(source, source_camera.Taken):
+        camera = folder / _SOURCE_CAMERA
+        project.write_file(camera, source.path)
+    place = source.place if isinstance(source, source_camera.Taken) else None
     settings.reconstruct_job = new_job_id()
     settings.reconstruct_folder = places.stored(folder)
-    runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth))
+    settings.reconstruct_place = source_camera.place_to_text(place) if place is not None else ""
+    runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth, camera))
     status.progress(settings.reconstruct_job, "Sending the clip", 0, 0)
     status.say(f"Reconstructing '{clip.name}'…", hint=_save_hint())
+
+
+def _source_camera(scene: bpy.types.Scene, clip: Path) -> source_camera.Taken | Path | None:
+    """How the source camera moved: taken down from a Blender camera, a file that says so, or not at all."""
+    settings = scene.ex4d
+    if settings.source_kind == "FILE":
+        path = _chosen(settings.source_camera_path, "camera path")
+        if path.suffix.lower() not in camera_file.SUFFIXES:
+            raise Ex4dError(BAD_INPUT, f"'{path.name}' is not a camera path.", "Choose a .json or .npz file.")
+        return path
+    if settings.source_kind != "CAMERA":
+        return None
+    if settings.source_camera is None:
+        raise Ex4dError(BAD_INPUT, "No source camera is chosen.", "Choose a camera, or say that it stood still.")
+    return source_camera.take_down(
+        scene,
+        settings.source_camera.name,
+        clip,
+        start=settings.clip_start,
+        first=settings.first_frame - 1,
+        count=settings.frame_count,
+    )
 
 
 def _chosen(text: str, what: str) -> Path:
@@ -80,8 +111,24 @@ def sample(scene: bpy.types.Scene) -> Shot:
     Raises:
         Ex4dError: nothing is reconstructed, or the camera is one that cannot be used.
     """
-    job = camera_path.render_job(scene)
+    settings = scene.ex4d
+    job = replace(
+        camera_path.render_job(scene),
+        geometry=geometry(scene),
+        persist=settings.persist,
+        lead_in=settings.lead_in,
+        seed=settings.seed if settings.lead_in else 0,
+    )
     return Shot(job, sidecar.shot_hash(job))
+
+
+def geometry(scene: bpy.types.Scene) -> str:
+    """What a rendering is asked for: the scene's choice, else what its generator works best with."""
+    settings = scene.ex4d
+    if settings.geometry != "auto":
+        return str(settings.geometry)
+    wishes = [door.geometry for door in runtime.doors("generator") if door.name == settings.generator]
+    return (wishes or [""])[0] or Render.geometry
 
 
 def render(scene: bpy.types.Scene, wanted: Shot) -> str:
@@ -98,7 +145,9 @@ def render(scene: bpy.types.Scene, wanted: Shot) -> str:
     settings.render_job, settings.render_hash, settings.render_artifact = new_job_id(), wanted.hash, ""
     settings.render_folder = places.stored(folder)
     runtime.send(ev.StartJob(settings.render_job, wanted.job, folder))
-    status.progress(settings.render_job, "Rendering what the camera sees", 0, len(wanted.job.cameras))
+    status.progress(
+        settings.render_job, "Rendering what the camera sees", 0, len(wanted.job.cameras) + wanted.job.lead_in
+    )
     status.say("Rendering what the camera sees of the clip…", hint=_save_hint())
     return str(settings.render_job)
 
@@ -140,6 +189,9 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
             settings={
                 "generator": settings.generator,
                 "seed": settings.seed,
+                "geometry": wanted.job.geometry,
+                "persist": wanted.job.persist,
+                "lead_in": wanted.job.lead_in,
                 "render_folder": settings.render_folder,
                 "made_in": versions.of_this_side(),
             },

@@ -5,7 +5,7 @@ import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import mesh_nodes, places, reconstruction, runtime, status
+from . import jobs, mesh_nodes, places, reconstruction, runtime, status
 from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
@@ -108,7 +108,14 @@ def _clip(layout, settings, ready):
         _door(column, "Estimator", settings.estimator, "EX4D_MT_estimators", "depth")
     column.prop(settings, "first_frame")
     column.prop(settings, "frame_count")
-    column.prop(settings, "focal")
+    column.prop(settings, "source_kind")
+    if settings.source_kind == "CAMERA":
+        column.prop(settings, "source_camera")
+        column.prop(settings, "clip_start")
+    elif settings.source_kind == "FILE":
+        column.prop(settings, "source_camera_path")
+    else:
+        column.prop(settings, "focal")
     column.prop(settings, "max_side")
     column.label(text="2  Reconstruction", icon="MESH_GRID")
     row = column.row()
@@ -146,12 +153,19 @@ def _camera(layout, settings, reconstructed):
     column.label(text="3  Camera", icon="CAMERA_DATA")
     column.prop(settings, "move")
     column.operator("ex4d.apply_move", icon="KEYFRAME_HLT")
+    layout.operator("ex4d.export_camera", icon="EXPORT")
 
 
 def _take(layout, context, settings, reconstructed, ready):
     column = layout.column()
     column.enabled = reconstructed
     column.label(text="4  Coverage", icon="RENDER_STILL")
+    column.prop(settings, "geometry")
+    if jobs.geometry(context.scene) == "bounded":
+        for line in _lines("Bounded: the viewport shows the closed mesh, which hides more", _columns(context)):
+            column.label(text=line)
+    column.prop(settings, "persist")
+    column.prop(settings, "lead_in")
     row = column.row()
     row.enabled = ready
     row.operator("ex4d.render_conditioning")

@@ -13,7 +13,9 @@ from bpy.props import (
 
 from shared_protocol.moves import MOVES
 
-PATHS = ("clip_path", "depth_path", "reconstruct_folder", "render_folder", "take_folder")  # of a scene
+PATHS = (  # of a scene
+    "clip_path", "depth_path", "source_camera_path", "reconstruct_folder", "render_folder", "take_folder"
+)  # fmt: skip
 _RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}
 
 _MOVE_LABELS = {
@@ -24,6 +26,14 @@ _MOVE_LABELS = {
     "zoom_in": ("Travel in", "Half the way to the pivot"),
     "zoom_out": ("Travel out", "Back by half the distance to the pivot"),
 }
+
+
+def _is_camera(settings: bpy.types.PropertyGroup, obj: bpy.types.Object) -> bool:
+    return obj.type == "CAMERA" and obj.name in settings.id_data.objects
+
+
+def _camera_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    settings.clip_start = settings.id_data.frame_start
 
 
 class EX4D_PG_Scene(bpy.types.PropertyGroup):
@@ -71,10 +81,65 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
         max=8192,
     )
 
+    source_kind: EnumProperty(
+        name="Source camera",
+        description="How the camera that took the clip moved",
+        items=(
+            ("STILL", "Stood still", "The camera did not move"),
+            ("CAMERA", "Blender camera", "It moved as a camera of this scene: one that a motion tracker drives, say"),
+            ("FILE", "Camera path", "It moved as a .json or .npz file says"),
+        ),
+    )
+    source_camera: PointerProperty(
+        name="Camera",
+        description="It is read frame by frame, constraints and all. The scene's resolution must have the clip's shape",
+        type=bpy.types.Object,
+        poll=_is_camera,
+        update=_camera_chosen,
+    )
+    source_camera_path: StringProperty(
+        name="Camera path",
+        description="A .json or .npz file with a camera for every frame of the clip",
+        subtype="FILE_PATH",
+        options=_RELATIVE,
+    )
+    clip_start: IntProperty(
+        name="Clip starts at",
+        description="Frame of the scene at which the camera stands as in the first picture of the clip's file",
+        default=1,
+    )
+
     move: EnumProperty(
         name="Move",
         items=tuple((m, *_MOVE_LABELS.get(m, (m, ""))) for m in MOVES),
         default="60",
+    )
+
+    geometry: EnumProperty(
+        name="Geometry",
+        description="What hangs behind the edges of things, and hides what lies behind it",
+        items=(
+            ("auto", "Automatic", "As the generator works best"),
+            (
+                "closed",
+                "Closed",
+                "All that lies behind a near thing's edge counts as unseen, down to what is behind it",
+            ),
+            ("bounded", "Bounded", "Things are taken for a tenth of their distance thick: more of the far is seen"),
+        ),
+    )
+    persist: BoolProperty(
+        name="Keep background",
+        description="Background that stood still and was seen in other frames of the clip fills what this frame lacks",
+    )
+    lead_in: IntProperty(
+        name="Lead-in frames",
+        description="Where the shot's first view is far from the clip's: this many extra frames before the shot, in "
+        "which the camera glides there, help a generator to know what it looks at. They are not part of the take",
+        default=0,
+        min=0,
+        soft_max=48,
+        max=1000,
     )
 
     generator: StringProperty(name="Generator", description="What paints the new shot", default="preview")
@@ -88,6 +153,7 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     # Records, so that a .blend that is opened again finds its jobs.
     reconstruct_job: StringProperty(options={"HIDDEN"})
     reconstruct_folder: StringProperty(options={"HIDDEN"})
+    reconstruct_place: StringProperty(options={"HIDDEN"})  # see source_camera.place_to_text; "" = upright, from frame 1
     render_job: StringProperty(options={"HIDDEN"})
     render_folder: StringProperty(options={"HIDDEN"})
     render_hash: StringProperty(options={"HIDDEN"})

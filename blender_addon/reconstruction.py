@@ -1,29 +1,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds a reconstruction in a scene: root empty > source camera > mesh, and a shot camera to move.
 
-The root is turned so that the source camera looks along +Y with Z up. The mesh lies in the source camera's axes. What
-is built carries custom properties, so that it is found again after undo, renaming and reopening.
+The root is the reconstruction's world, which is the source camera of its first frame. It is turned so that this camera
+looks along +Y with Z up, or put where a camera of the artist's stood. Where the source camera moved it is keyed; the
+mesh lies in its axes and goes with it. What is built carries custom properties, so that it is found again after undo,
+renaming and reopening.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
+import numpy as np
+from mathutils import Matrix
 
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 
-from . import materials, mesh_nodes
+from . import keys, materials, mesh_nodes
 from .core import camera_math, frame_rate, scene_manifest
+from .core.camera_math import F64
 from .core.scene_manifest import SceneManifest
 
 ROLE = "ex4d_role"  # on each object: one of the four below
 ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA = "root", "source_camera", "mesh", "shot_camera"
 ARTIFACT = "ex4d_artifact"  # on the collection, the root and the mesh: id of the reconstruction in the backend
-MANIFEST = "ex4d_manifest"  # on the collection and the root: scene.json's values, as JSON
+MANIFEST = "ex4d_manifest"  # on the collection and the mesh: scene.json's values, as JSON
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a reconstruction is put, and when."""
+
+    frame: int = 1  # scene frame that shows the first picture
+    root: F64 = field(default_factory=lambda: camera_math.UPRIGHT)  # [4, 4] the root's `matrix_world`
 
 
 @dataclass(frozen=True)
@@ -52,10 +64,11 @@ class Built:
         return name
 
 
-def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", set_up_scene: bool = True) -> Built:
+def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", place: Place | None = None) -> Built:
     """Builds a reconstruction in a new collection of the scene. Nothing that is there is replaced.
 
-    The shot camera becomes the scene's camera. In a saved file the sequences get paths relative to it (in
+    The shot camera becomes the scene's camera; frame range, frame rate and resolution become the clip's, and the
+    scene goes to its first frame. In a saved file the sequences get paths relative to it (in
     another one Blender gives them such paths when it is first saved).
 
     Args:
@@ -63,12 +76,13 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
         folder: the reconstruction's files, which have to stay there.
         name: of the collection; the objects' names start with it.
         artifact: id of the reconstruction in the backend, kept as a custom property.
-        set_up_scene: also set frame range, frame rate and resolution to the clip's, and go to its first frame.
+        place: where and when; None: upright at the origin, from frame 1 on.
 
     Raises:
         Ex4dError: the folder holds no usable reconstruction; nothing was built.
     """
     manifest = scene_manifest.read(folder)
+    place = place or Place()
     try:
         depth = materials.load_sequence(folder / scene_manifest.FIRST_MESH, f"{name} depth", "Non-Color")
         material = materials.build(name, folder / scene_manifest.FIRST_PICTURE)
@@ -79,7 +93,7 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
     scene.collection.children.link(collection)
     root = _object(collection, f"{name} root", None, ROOT)
     root.empty_display_size = manifest.pivot * 0.1
-    root.rotation_euler = (math.pi / 2.0, 0.0, 0.0)
+    root.matrix_world = Matrix(place.root.tolist())
     source = _camera(collection, f"{name} source", manifest, SOURCE_CAMERA, root)
     shot = _camera(collection, f"{name} shot", manifest, SHOT_CAMERA, root)
     # Pan, tilt and roll as channels of their own: pan turns last, so the order only locks looking straight up.
@@ -93,7 +107,7 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
             "Width": manifest.width,
             "Height": manifest.height,
             "Frames": manifest.frames,
-            "Frame Start": 1,
+            "Frame Start": place.frame,
             "Focal": manifest.focal,
             "Principal X": manifest.cx,
             "Principal Y": manifest.cy,
@@ -104,13 +118,13 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
     )
     mesh.data.materials.append(material)
     _follow_inputs(mesh, source, material, manifest)
+    _animate(mesh, source, manifest, place.frame)
     for owner in (collection, root, mesh):
         owner[ARTIFACT] = artifact
-    for owner in (collection, root):
-        owner[MANIFEST] = json.dumps({"version": scene_manifest.FORMAT, **asdict(manifest)})
+    for owner in (collection, mesh):
+        owner[MANIFEST] = json.dumps(scene_manifest.to_dict(manifest))
     scene.camera = shot
-    if set_up_scene:
-        _set_up(scene, manifest)
+    _set_up(scene, manifest, place.frame)
     return Built(collection.name, root.name, source.name, mesh.name, shot.name)
 
 
@@ -180,6 +194,19 @@ def manifest_of(collection_name: str) -> SceneManifest:
     return scene_manifest.from_dict(json.loads(collection[MANIFEST]), f"'{collection_name}'")
 
 
+def manifest_of_mesh(mesh: bpy.types.Object) -> SceneManifest:
+    """What `scene.json` said of an imported mesh, wherever the artist has put it.
+
+    Raises:
+        Ex4dError: NOT_FOUND, it does not tell; VERSION, it was imported by another release.
+    """
+    if MANIFEST not in mesh:
+        raise Ex4dError(
+            NOT_FOUND, f"'{mesh.name}' does not tell how its source camera moved.", "Reconstruct the clip again."
+        )
+    return scene_manifest.from_dict(json.loads(mesh[MANIFEST]), f"'{mesh.name}'")
+
+
 def _object(
     collection: bpy.types.Collection,
     name: str,
@@ -207,13 +234,31 @@ def _camera(
     return _object(collection, name, data, role, parent)
 
 
-def _set_up(scene: bpy.types.Scene, manifest: SceneManifest) -> None:
+def _set_up(scene: bpy.types.Scene, manifest: SceneManifest, first: int) -> None:
     render = scene.render
     render.resolution_x, render.resolution_y, render.resolution_percentage = manifest.width, manifest.height, 100
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
     render.fps, render.fps_base = frame_rate.to_blender(manifest.fps)
-    scene.frame_start, scene.frame_end = 1, manifest.frames
-    scene.frame_set(1)
+    scene.frame_start, scene.frame_end = first, first + manifest.frames - 1
+    scene.frame_set(first)
+
+
+def _animate(mesh: bpy.types.Object, source: bpy.types.Object, manifest: SceneManifest, first: int) -> None:
+    """Keys on every frame for what changes over time: where the source camera stands, and the mesh's lens inputs."""
+    camera = manifest.camera
+    frames = range(first, first + manifest.frames)
+    if camera.moves:
+        source.rotation_mode = "QUATERNION"
+        poses = [
+            Matrix(camera_math.blender_pose(np.array(pose).reshape(4, 4)).tolist()) for pose in camera.world_from_camera
+        ]
+        keys.lay_pose(source, dict(zip(frames, poses, strict=True)))
+    if camera.zooms:
+        modifier = mesh_nodes.find_modifier(mesh)
+        for name, column in (("Focal", 0), ("Principal X", 2), ("Principal Y", 3)):
+            values = {frame: lens[column] for frame, lens in zip(frames, camera.lens, strict=True)}
+            path = mesh_nodes.input_path(modifier, name)
+            keys.lay(mesh, path, values, lambda value, n=name: mesh_nodes.set_input(modifier, n, value))
 
 
 def _follow_inputs(

@@ -14,7 +14,7 @@ import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import jobs, places, reconstruction, status, strips, versions
+from . import jobs, places, reconstruction, source_camera, status, strips, versions
 from .core import events as ev
 from .core import project, sidecar
 
@@ -51,15 +51,17 @@ def _reconstructed(event: ev.JobFinished) -> None:
     scenes = list(_scenes("reconstruct_job", event.job_id))
     for scene in scenes:
         scene.ex4d.reconstruct_job = ""
-        built = reconstruction.build(scene, event.folder, name=event.folder.name, artifact=event.artifact)
+        place = source_camera.place_from_text(scene.ex4d.reconstruct_place)
+        built = reconstruction.build(scene, event.folder, name=event.folder.name, artifact=event.artifact, place=place)
         reconstruction.show_alone(scene, built.collection)
         manifest = reconstruction.manifest_of(built.collection)
         scene.ex4d.draft_depth = manifest.draft
         count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
         draft = " Draft depth: good for blocking out a move." if manifest.draft else ""
+        fitted = " ".join(f"{note[:1].upper()}{note[1:]}." for note in manifest.notes if manifest.camera.moves)
         status.say(
             f"Reconstructed {count} of {manifest.width} x {manifest.height}.{draft}",
-            hint="Lay down a camera move, or animate the shot camera yourself.",
+            hint=f"{fitted} Lay down a camera move, or animate the shot camera yourself.".strip(),
         )
     if scenes:
         _built.add(event.job_id)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from shared_protocol.errors import UNREACHABLE, Ex4dError
-from shared_protocol.messages import Door
+from shared_protocol.errors import UNREACHABLE, VERSION, Ex4dError
+from shared_protocol.messages import PROTOCOL, Door, Welcome
 
 from . import places, preferences
 from .core import events as ev
@@ -12,6 +12,7 @@ from .core.session import Session
 
 _sessions: list[Session] = []  # none or one
 _link: list[ev.LinkChanged] = []  # the last one
+_welcome: list[Welcome] = []  # of the backend that was connected last: what it has does not change while it is away
 
 
 def start() -> None:
@@ -26,6 +27,7 @@ def stop() -> None:
     while _sessions:
         _sessions.pop().close()
     _link.clear()
+    _welcome.clear()
 
 
 def send(command: ev.Command) -> None:
@@ -55,6 +57,8 @@ def connect(*, start_program: bool) -> None:
 def link_changed(event: ev.LinkChanged) -> None:
     """Keep the news of the connection."""
     _link[:] = [event]
+    if event.welcome is not None:
+        _welcome[:] = [event.welcome]
 
 
 def link() -> ev.LinkChanged:
@@ -63,13 +67,20 @@ def link() -> ev.LinkChanged:
 
 
 def need_backend() -> None:
-    """Pass when a backend is connected, or will be again.
+    """Pass when a backend is connected, or will be again, that knows all that it may be asked for.
 
     Raises:
-        Ex4dError: UNREACHABLE, with what to do.
+        Ex4dError: UNREACHABLE or VERSION, with what to do.
     """
     state = link().state
     if state in (ev.CONNECTED, ev.RECONNECTING):
+        if _welcome and _welcome[0].protocol < PROTOCOL:  # it would skip what it does not know, without a word
+            theirs, ours = (".".join(map(str, version)) for version in (_welcome[0].protocol, PROTOCOL))
+            raise Ex4dError(
+                VERSION,
+                f"The backend is older than this extension (protocol {theirs}; {ours} is needed).",
+                "Update the backend, so that both come from the same release.",
+            )
         return
     if state in (ev.STARTING, ev.CONNECTING):
         raise Ex4dError(UNREACHABLE, "The backend is not connected yet.", "Wait a moment and try again.")
@@ -77,6 +88,5 @@ def need_backend() -> None:
 
 
 def doors(kind: str) -> tuple[Door, ...]:
-    """The estimators ("depth"), rasterizers or generators of the connected backend."""
-    welcome = link().welcome
-    return tuple(d for d in welcome.doors if d.kind == kind) if welcome is not None else ()
+    """The estimators ("depth"), rasterizers or generators of the backend that was connected last."""
+    return tuple(d for welcome in _welcome for d in welcome.doors if d.kind == kind)

@@ -18,7 +18,11 @@ from shared_protocol.errors import BAD_INPUT, Ex4dError
 F64 = NDArray[np.float64]
 
 FLIP: F64 = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV camera axes <-> Blender camera axes; its own inverse
+# Our axes in Blender's world, in Blender's camera axes: x right, y up along Z, looking along Y. Where a camera is told
+# without a reconstruction, it is told as if one stood here; and this is where one is put.
+UPRIGHT: F64 = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
 UNIFORM = 1e-4  # how far scales may differ, and axes be from perpendicular, as a share: above float32 rounding
+_CLEAR_SCALE = "Clear the scale of the camera and its parents."
 DEFAULT_SENSOR = 36.0  # mm, Blender's default width
 
 
@@ -73,13 +77,35 @@ def lens_for(focal: float, cx: float, cy: float, width: int, height: int) -> Len
     )
 
 
-def world_from_camera(reference: F64, camera: F64) -> F64:
+def blender_pose(world_from_camera: F64) -> F64:
+    """A pose of ours, [4, 4], as a matrix relative to what stands at the origin of our world, in Blender's axes."""
+    return np.asarray(FLIP @ world_from_camera @ FLIP)
+
+
+def unscaled(matrix: F64, name: str = "") -> F64:
+    """A Blender camera's `matrix_world` without its scale, which counts for nothing.
+
+    Args:
+        matrix: [4, 4].
+        name: of the camera, for messages; "" = leave it out.
+
+    Raises:
+        Ex4dError: BAD_INPUT, it is mirrored or sheared.
+    """
+    axes = _axes(matrix, f"The camera '{name}'" if name else "The camera", _CLEAR_SCALE)
+    rigid = np.eye(4)
+    rigid[:3, :3], rigid[:3, 3] = axes / np.linalg.norm(axes, axis=0), matrix[:3, 3]
+    return rigid
+
+
+def world_from_camera(reference: F64, camera: F64, name: str = "") -> F64:
     """Our pose of a Blender camera, [4, 4], rigid.
 
     Args:
         reference: evaluated `matrix_world` of what stands at the origin of our world (the imported mesh), [4, 4]. It
             may be moved, turned and uniformly scaled; lengths come out in its own units.
         camera: evaluated `matrix_world` of the camera, [4, 4]. Its scale counts for nothing, as in Blender.
+        name: of the camera, for messages; "" = leave it out.
 
     Raises:
         Ex4dError: BAD_INPUT, a matrix is mirrored, sheared or scaled differently along its axes.
@@ -95,9 +121,9 @@ def world_from_camera(reference: F64, camera: F64) -> F64:
         )
     turned = axes / lengths
     local = np.eye(4)
-    cam_axes = _axes(camera, "The shot camera", "Clear the scale of the camera and its parents.")
-    local[:3, :3] = turned.T @ (cam_axes / np.linalg.norm(cam_axes, axis=0))
-    local[:3, 3] = turned.T @ (camera[:3, 3] - reference[:3, 3]) / scale
+    rigid = unscaled(camera, name)
+    local[:3, :3] = turned.T @ rigid[:3, :3]
+    local[:3, 3] = turned.T @ (rigid[:3, 3] - reference[:3, 3]) / scale
     return np.asarray(FLIP @ local @ FLIP)
 
 

@@ -27,7 +27,7 @@ from shared_protocol.messages import (
 )
 
 from . import events as ev
-from .project import disk_error, input_files, link_files, safe_target, write_file
+from .project import disk_error, input_files, link_shot, safe_target, write_file
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Job:
     message: Reconstruct | Render | Generate | None = None  # None: submitted by an earlier Blender session
     clip: Path | None = None
     depth: Path | None = None
+    source_camera: Path | None = None
     link_from: Path | None = None
     attached: bool = False  # the backend of this connection knows that we watch
     info: JobInfo | None = None
@@ -56,13 +57,22 @@ class Job:
         """The record for a command."""
         if isinstance(command, ev.FollowJob):
             return cls(command.job_id, command.folder, link_from=command.link_from)
-        return cls(command.job_id, command.folder, command.job, command.clip, command.depth, command.link_from)
+        return cls(
+            command.job_id,
+            command.folder,
+            command.job,
+            command.clip,
+            command.depth,
+            command.source_camera,
+            command.link_from,
+        )
 
     def taken_up(self, command: ev.StartJob | ev.FollowJob) -> Job:
         """This job as it is asked for anew: from the start, with what is known of it already."""
         fresh = Job.of(command)
         fresh.message = fresh.message or self.message
         fresh.clip, fresh.depth = fresh.clip or self.clip, fresh.depth or self.depth
+        fresh.source_camera = fresh.source_camera or self.source_camera
         return fresh
 
     # ---- with the backend
@@ -103,7 +113,9 @@ class Job:
             except OSError as e:
                 raise Ex4dError(NOT_FOUND, f"The {what} '{path}' cannot be read: {e.strerror or e}.") from e
 
-        return replace(self.message, clip=upload(self.clip, "clip"), depth=upload(self.depth, "depth"))
+        clip, depth = upload(self.clip, "clip"), upload(self.depth, "depth")
+        camera = upload(self.source_camera, "camera path")
+        return replace(self.message, clip=clip, depth=depth, source_camera=camera[0] if camera else None)
 
     def _reporter(
         self, name: str, emit: Callable[[ev.Event], None], cancelled: Callable[[], bool]
@@ -192,7 +204,7 @@ class Job:
                 return
             self.over = True
             if self.link_from is not None:
-                link_files(self.link_from, self.folder)
+                link_shot(self.link_from, self.folder)
             emit(ev.JobFinished(self.job_id, info.kind, info.artifact, self.folder))
 
     def _bring(self, client: Client, file: FileInfo) -> Path:

@@ -56,7 +56,8 @@ class StartJob:
     folder: Path
     clip: Path | None = None  # for Reconstruct: a movie, one picture of a sequence, or a folder of pictures
     depth: Path | None = None  # for Reconstruct: npz, one file of a sequence, or a folder
-    link_from: Path | None = None  # files of this folder are put beside the job's own
+    source_camera: Path | None = None  # for Reconstruct: a camera path
+    link_from: Path | None = None  # the rendered shot in this folder is put beside the job's own files
 
 
 @dataclass(frozen=True)

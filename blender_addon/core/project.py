@@ -18,6 +18,8 @@ from pathlib import Path
 
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_A_CLIP, NOT_FOUND, Ex4dError
 
+from . import sidecar
+
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"})
 _DIGITS = re.compile(r"^(.*?)(\d+)(\.[^.]+)$")
 _VERSION = re.compile(r"_v(\d{3,})$")
@@ -167,17 +169,23 @@ def write_file(path: Path, data: bytes) -> None:
         raise disk_error(e, path) from e
 
 
-def link_files(source: Path, target: Path) -> None:
-    """Put every file of `source` into `target` too, without copying where the file system can do that.
+def link_shot(source: Path, target: Path) -> None:
+    """Put every file of a rendered shot into `target` too, without copying where the file system can do that.
 
-    Files that are there already stay as they are.
+    Pictures of its lead-in stay behind, and those of the shot's own frames count from 1 there, as the take's do. Files
+    that are there already stay as they are.
 
     Raises:
-        Ex4dError: DISK.
+        Ex4dError: DISK; NOT_FOUND for a `coverage.json` that cannot be read.
     """
+    lead_in = sidecar.lead_in(source)
     try:
         for file in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")):
             place = target / file.relative_to(source)
+            if lead_in and place.parent != target and file.stem.isdigit():
+                place = place.with_name(f"{int(file.stem) - lead_in:04d}{file.suffix}")
+                if int(file.stem) <= lead_in:
+                    continue
             if place.exists():
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -9,15 +9,39 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, VERSION, Ex4dError
 
-FORMAT = 1
+FORMAT = 2
 FIRST_PICTURE = "source/0001.png"
 FIRST_MESH = "mesh/0001.exr"
+
+
+_LENS = ("fx", "fy", "cx", "cy")
+_RIGID = 1e-3  # how far a pose's axes may be from perpendicular and of length 1
+
+
+@dataclass(frozen=True)
+class SourceCamera:
+    """The camera that took the clip, at each of its frames. The world is that camera at the first frame."""
+
+    world_from_camera: tuple[tuple[float, ...], ...]  # 16 numbers each, row-major 4x4, OpenCV axes, scene units
+    lens: tuple[tuple[float, ...], ...]  # fx, fy, cx, cy in pixels of the pictures
+
+    @property
+    def moves(self) -> bool:
+        """Whether it stands elsewhere at any frame than at the first."""
+        return any(pose != self.world_from_camera[0] for pose in self.world_from_camera)
+
+    @property
+    def zooms(self) -> bool:
+        """Whether its lens changes over time."""
+        return any(lens != self.lens[0] for lens in self.lens)
 
 
 @dataclass(frozen=True)
@@ -37,13 +61,14 @@ class SceneManifest:
     estimator: str
     draft: bool  # the depth is a guess from cues in the picture
     notes: tuple[str, ...]
+    camera: SourceCamera
 
 
 def read(folder: Path) -> SceneManifest:
     """Reads and checks the manifest of a reconstruction's folder, and that its sequences are all there.
 
     Raises:
-        Ex4dError: NOT_FOUND (no manifest, or a frame is missing), VERSION (a newer format), BAD_INPUT (a value that
+        Ex4dError: NOT_FOUND (no manifest, or a frame is missing), VERSION (another format), BAD_INPUT (a value that
             cannot be used).
     """
     path = folder / "scene.json"
@@ -75,11 +100,13 @@ def from_dict(data: Any, where: str) -> SceneManifest:
     """
     if not isinstance(data, dict):
         raise Ex4dError(BAD_INPUT, f"{where} does not describe a reconstruction.")
-    if data.get("version") != FORMAT:
+    version = data.get("version")
+    if version != FORMAT:
+        older = isinstance(version, int) and version < FORMAT
         raise Ex4dError(
             VERSION,
-            f"{where} has format {data.get('version')!r}; this extension reads format {FORMAT}.",
-            "Update the extension and the backend to the same version.",
+            f"{where} has format {version!r}; this extension reads format {FORMAT}.",
+            "Reconstruct the clip again." if older else "Update the extension and the backend to the same version.",
         )
     try:
         numerator, denominator = data["fps"]
@@ -97,6 +124,7 @@ def from_dict(data: Any, where: str) -> SceneManifest:
             estimator=str(data.get("estimator", "")),
             draft=bool(data.get("draft", False)),
             notes=tuple(str(note) for note in data.get("notes", ())),
+            camera=_camera(data["camera"]["frames"]),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise Ex4dError(BAD_INPUT, f"{where} is incomplete or holds a wrong value ({e}).") from None
@@ -106,4 +134,34 @@ def from_dict(data: Any, where: str) -> SceneManifest:
         raise Ex4dError(BAD_INPUT, f"{where} holds a size, rate, length or depth that is not above zero.")
     if not (math.isfinite(manifest.cx) and math.isfinite(manifest.cy)):
         raise Ex4dError(BAD_INPUT, f"{where} holds a principal point that is not a number.")
+    _check_camera(manifest, where)
     return manifest
+
+
+def to_dict(manifest: SceneManifest) -> dict[str, Any]:
+    """A manifest in the layout of `scene.json`: what `from_dict` reads."""
+    frames = [
+        {"world_from_camera": [list(pose[row : row + 4]) for row in range(0, 16, 4)]}
+        | dict(zip(_LENS, lens, strict=True))
+        for pose, lens in zip(manifest.camera.world_from_camera, manifest.camera.lens, strict=True)
+    ]
+    return {"version": FORMAT, **asdict(manifest), "camera": {"frames": frames}}
+
+
+def _camera(frames: Any) -> SourceCamera:
+    poses = tuple(tuple(float(value) for row in frame["world_from_camera"] for value in row) for frame in frames)
+    return SourceCamera(poses, tuple(tuple(float(frame[key]) for key in _LENS) for frame in frames))
+
+
+def _check_camera(manifest: SceneManifest, where: str) -> None:
+    camera = manifest.camera
+    if len(camera.lens) != manifest.frames or any(len(pose) != 16 for pose in camera.world_from_camera):
+        raise Ex4dError(BAD_INPUT, f"{where} does not hold a source camera for each of its {manifest.frames} frames.")
+    poses = np.array(camera.world_from_camera).reshape(-1, 4, 4)
+    lens = np.array(camera.lens)
+    if not (np.isfinite(poses).all() and np.isfinite(lens).all() and (lens[:, :2] > 0.0).all()):
+        raise Ex4dError(BAD_INPUT, f"{where} holds a source camera with values that are not numbers, or no lens.")
+    axes = poses[:, :3, :3]
+    off = np.abs(axes.transpose(0, 2, 1) @ axes - np.eye(3)).max()
+    if off > _RIGID or (np.linalg.det(axes) < 0.0).any():
+        raise Ex4dError(BAD_INPUT, f"{where} holds a source camera that is scaled, sheared or mirrored.")

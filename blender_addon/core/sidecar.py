@@ -58,7 +58,7 @@ def shot_hash(render: Render) -> str:
 
 
 def coverage(folder: Path) -> tuple[float, float]:
-    """Least and mean coverage of a rendered shot, 0..1.
+    """Least and mean coverage of a rendered shot's own frames (those of its lead-in stand apart), 0..1.
 
     Raises:
         Ex4dError: NOT_FOUND.
@@ -67,3 +67,17 @@ def coverage(folder: Path) -> tuple[float, float]:
     if not isinstance(values, list) or not values:
         raise Ex4dError(NOT_FOUND, f"'{folder / 'coverage.json'}' does not hold what it should.", "Render again.")
     return min(values), sum(values) / len(values)
+
+
+def lead_in(folder: Path) -> int:
+    """How many frames of a rendered shot go before its own; 0 where its folder does not tell.
+
+    Raises:
+        Ex4dError: NOT_FOUND for a file that holds something else.
+    """
+    if not (folder / "coverage.json").is_file():
+        return 0
+    count = read_json(folder / "coverage.json").get("lead_in", 0)
+    if not isinstance(count, int) or count < 0:
+        raise Ex4dError(NOT_FOUND, f"'{folder / 'coverage.json'}' does not hold what it should.", "Render again.")
+    return count

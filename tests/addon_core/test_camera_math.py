@@ -81,14 +81,22 @@ def test_moving_turning_and_scaling_both_changes_no_pose():
         (_matrix(np.eye(3), (0, 0, 0), (1.0, 1.0, 1.2)), np.eye(4), "scaled by 1 x 1 x 1.2"),
         (_matrix(np.eye(3), (0, 0, 0), -1.0), np.eye(4), "mirrored"),
         (_matrix(np.eye(3), (0, 0, 0), 0.0), np.eye(4), "scale of zero"),
-        (np.eye(4), _matrix(np.eye(3), (0, 0, 0), (-1.0, 1.0, 1.0)), "shot camera is mirrored"),
-        (np.eye(4), np.diag([1.0, 2.0, 1.0, 1.0]) @ _matrix(_turn(0.0, 0.0, 0.5), (0, 0, 0)), "shot camera is sheared"),
+        (np.eye(4), _matrix(np.eye(3), (0, 0, 0), (-1.0, 1.0, 1.0)), "camera is mirrored"),
+        (np.eye(4), np.diag([1.0, 2.0, 1.0, 1.0]) @ _matrix(_turn(0.0, 0.0, 0.5), (0, 0, 0)), "camera is sheared"),
     ],
 )
 def test_scales_that_cannot_be_reproduced_are_refused_by_name(root, camera, words):
     with pytest.raises(Ex4dError, match=words) as caught:
         camera_math.world_from_camera(root, camera)
     assert caught.value.hint
+
+
+def test_without_a_reconstruction_a_camera_is_told_in_an_upright_world():
+    """Blender's camera at rest looks down: its forward is our down, its up our forward."""
+    pose = camera_math.world_from_camera(camera_math.UPRIGHT, _matrix(np.eye(3), (1.0, 2.0, 3.0), 2.0))
+    expected = np.array([[1, 0, 0, 1], [0, 0, 1, -3], [0, -1, 0, 2], [0, 0, 0, 1]], float)  # z forward goes to y, down
+    assert np.allclose(pose, expected, atol=1e-12)
+    assert np.allclose(camera_math.UPRIGHT @ camera_math.blender_pose(pose), _matrix(np.eye(3), (1.0, 2.0, 3.0)))
 
 
 @pytest.mark.parametrize("rate", [(24, 1), (25, 1), (60000, 1001), (24000, 1001), (25, 2), (2997, 100), (120, 1)])

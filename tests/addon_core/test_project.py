@@ -110,12 +110,30 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_linking_keeps_what_is_there(tmp_path: Path) -> None:
-    files(tmp_path / "render", "colour/0001.png", "coverage.json")
+    files(tmp_path / "render", "colour/0001.png", "camera.json")
     files(tmp_path / "take", "frames/0001.png")
-    (tmp_path / "take" / "coverage.json").write_text("mine")
-    project.link_files(tmp_path / "render", tmp_path / "take")
+    (tmp_path / "take" / "camera.json").write_text("mine")
+    project.link_shot(tmp_path / "render", tmp_path / "take")
     assert (tmp_path / "take" / "colour" / "0001.png").read_bytes() == b"colour/0001.png"
-    assert (tmp_path / "take" / "coverage.json").read_text() == "mine"
+    assert (tmp_path / "take" / "camera.json").read_text() == "mine"
+    project.link_shot(tmp_path / "gone", tmp_path / "take")
+
+
+def test_a_takes_pictures_are_its_own_and_the_lead_in_stays_behind(tmp_path: Path) -> None:
+    render, take = tmp_path / "render", tmp_path / "take"
+    files(render, *(f"{kind}/{number:04d}.png" for kind in ("colour", "mask") for number in range(1, 6)))
+    counts = {"coverage": [0.5, 0.25], "lead_in": 3, "lead_in_coverage": [1.0, 0.9, 0.8]}
+    (render / "coverage.json").write_text(json.dumps(counts))
+    files(take, "frames/0001.png", "frames/0002.png")
+    project.link_shot(render, take)
+    assert sorted(p.name for p in (take / "colour").iterdir()) == ["0001.png", "0002.png"]
+    assert (take / "colour" / "0001.png").read_bytes() == b"colour/0004.png"
+    assert (take / "mask" / "0002.png").read_bytes() == b"mask/0005.png"
+    assert (take / "frames" / "0001.png").read_bytes() == b"frames/0001.png"
+    assert sidecar.coverage(take) == (0.25, 0.375)
+    (render / "coverage.json").write_text('{"lead_in": -1}')
+    with pytest.raises(Ex4dError):
+        project.link_shot(render, take)
 
 
 def test_export_counts_from_where_the_artist_says_and_overwrites_nothing(tmp_path: Path) -> None:
@@ -180,8 +198,9 @@ def test_a_shot_is_named_by_all_that_it_is_made_of() -> None:
     changed = (
         replace(shot, width=33), replace(shot, fps=(25, 1)), replace(shot, scene="cd" * 16),
         replace(shot, cameras=(CAMERA, replace(CAMERA, disparity_scale=1.01))),
+        replace(shot, geometry="bounded"), replace(shot, persist=True), replace(shot, lead_in=3),
     )  # fmt: skip
-    assert len({sidecar.shot_hash(s) for s in (shot, *changed)}) == 5
+    assert len({sidecar.shot_hash(s) for s in (shot, *changed)}) == 8
     assert sidecar.shot_hash(replace(shot)) == sidecar.shot_hash(shot)
 
 

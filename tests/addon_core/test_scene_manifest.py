@@ -12,8 +12,15 @@ import pytest
 from blender_addon.core import scene_manifest
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, VERSION, Ex4dError
 
+EYE = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+
+
+def _still(**changes: Any) -> dict[str, Any]:
+    return {"world_from_camera": EYE, "fx": 3.9, "fy": 3.9, "cx": 2.0, "cy": 1.5} | changes
+
+
 GOOD: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "name": "clip",
     "width": 4,
     "height": 3,
@@ -27,7 +34,13 @@ GOOD: dict[str, Any] = {
     "estimator": "draft",
     "draft": True,
     "notes": ["rotated"],
+    "camera": {"width": 4, "height": 3, "fps": [60000, 1001], "frames": [_still(), _still()]},
 }
+
+
+def _moved(**changes: Any) -> dict[str, Any]:
+    """A source camera whose second frame is another."""
+    return {"camera": {"frames": [_still(), _still(**changes)]}}
 
 
 def _folder(tmp_path: Path, **changes: Any) -> Path:
@@ -46,10 +59,28 @@ def test_a_manifest_is_read_whole(tmp_path):
     assert (manifest.focal, manifest.pivot, manifest.draft, manifest.notes) == (3.9, 2.5, True, ("rotated",))
 
 
+def test_a_source_camera_that_moves_or_zooms_says_so(tmp_path):
+    still = scene_manifest.read(_folder(tmp_path)).camera
+    assert (still.moves, still.zooms) == (False, False)
+    shifted = [[1.0, 0.0, 0.0, 0.25], *EYE[1:]]
+    moving = scene_manifest.from_dict(GOOD | _moved(world_from_camera=shifted), "x")
+    assert (moving.camera.moves, moving.camera.zooms) == (True, False)
+    assert moving.camera.world_from_camera[1][3] == 0.25
+    assert scene_manifest.from_dict(GOOD | _moved(fx=5.0, fy=5.0), "x").camera.zooms
+    assert scene_manifest.from_dict(json.loads(json.dumps(scene_manifest.to_dict(moving))), "x") == moving
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"version": 2}, VERSION, "format 2"),
+        ({"version": 3}, VERSION, "format 3.*[Uu]pdate"),
+        ({"version": 1}, VERSION, "format 1.*Reconstruct the clip again"),
+        ({"camera": None}, BAD_INPUT, "wrong value"),
+        ({"camera": {"frames": [_still()]}}, BAD_INPUT, "each of its 2 frames"),
+        (_moved(fx=0.0), BAD_INPUT, "no lens"),
+        (_moved(cx=float("nan")), BAD_INPUT, "not numbers"),
+        (_moved(world_from_camera=[[1.0] * 4] * 4), BAD_INPUT, "sheared"),
+        (_moved(world_from_camera=EYE[:3]), BAD_INPUT, "each of its 2 frames"),
         ({"frames": 0}, BAD_INPUT, "not above zero"),
         ({"fps": [24, 0]}, BAD_INPUT, "not above zero"),
         ({"fps": 24}, BAD_INPUT, "wrong value"),
@@ -57,7 +88,7 @@ def test_a_manifest_is_read_whole(tmp_path):
         ({"pivot": -1.0}, BAD_INPUT, "not above zero"),
         ({"cx": float("inf")}, BAD_INPUT, "principal point"),
         ({"width": None}, BAD_INPUT, "wrong value"),
-        ({"frames": 3}, NOT_FOUND, r"0003\.png is missing"),
+        ({"frames": 3, "camera": {"frames": [_still()] * 3}}, NOT_FOUND, r"0003\.png is missing"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, changes, code, words):

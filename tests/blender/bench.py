@@ -179,3 +179,22 @@ def write_clip(folder: Path, width: int, height: int, frames: int) -> Path:
         bpy.data.images.remove(image)
     np.savez(folder / "depth.npz", depth=depth)
     return folder / "clip_0001.png"
+
+
+def tracked_camera(scene: bpy.types.Scene, start: int, count: int) -> bpy.types.Object:
+    """A camera that hangs on a moving, scaled parent, looks at something by constraint, and zooms."""
+    parent, target = (bpy.data.objects.new(name, None) for name in ("dolly", "target"))
+    camera = bpy.data.objects.new("tracked", bpy.data.cameras.new("tracked"))
+    for obj in (parent, target, camera):
+        scene.collection.objects.link(obj)
+    camera.parent, camera.location = parent, (0.2, 0.1, 0.5)
+    parent.scale, target.location = (2.0, 2.0, 2.0), (0.0, 6.0, 1.0)
+    constraint = camera.constraints.new("TRACK_TO")
+    constraint.target, constraint.track_axis, constraint.up_axis = target, "TRACK_NEGATIVE_Z", "UP_Y"
+    for k in range(count):
+        parent.location = (0.3 * k, -4.0 + 0.1 * k * k, 1.0)
+        parent.keyframe_insert("location", frame=start + k)
+        camera.data.lens = 35.0 + 2.0 * k
+        camera.data.keyframe_insert("lens", frame=start + k)
+    camera.data.shift_x = 0.02
+    return camera

@@ -100,6 +100,14 @@ def portrait(engine: Callable[..., Arrays], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture(scope="session")
+def handheld(engine: Callable[..., Arrays], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reconstruction of 6 frames of 64x48 whose source camera walks, turns, rolls and zooms."""
+    folder = tmp_path_factory.mktemp("handheld")
+    engine("make", folder, {"width": 64, "height": 48, "frames": 6, "fps": [24, 1], "moving": True})
+    return folder
+
+
 def mesh_arrays(name: str) -> Arrays:
     """An object's evaluated mesh: `position` [V, 3], `faces` [F, 3], `seen` [F], `uv` [F * 3, 2]."""
     bpy.context.view_layer.update()

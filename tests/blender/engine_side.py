@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ex4d.cameras import static_source
+from ex4d.cameras import camera_from_world, load_path, static_source
 from ex4d.mesh import face_valid, faces, ray_positions, vertices
 from ex4d.render import render_frame
 from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
@@ -41,9 +41,35 @@ def make(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
         stray = draw.integers(0, (height, width), (6, 2))
         z[t, stray[:, 0], stray[:, 1]] *= 1.3
     clip = Clip(frames, Fraction(*request["fps"]), "tiny")
-    scene = build_scene(clip, DepthVideo(z, "file", False), focal=request.get("focal"))
+    camera = None
+    if request.get("moving"):
+        camera = CameraPath(_handheld(total), _zoom(width, height, total), width, height, clip.fps)
+    scene = build_scene(clip, DepthVideo(z, "file", False), focal=request.get("focal"), camera=camera)
     save_scene(folder, scene, lambda _: None)
     return {}
+
+
+def _handheld(total: int) -> np.ndarray:
+    """Poses that walk, turn and roll away from the identity, the last by more than half a turn of the roll."""
+    poses = np.tile(np.eye(4), (total, 1, 1))
+    for t in range(total):
+        pan, roll = 0.1 * t, 0.75 * t
+        about_y = np.array([[np.cos(pan), 0, np.sin(pan)], [0, 1, 0], [-np.sin(pan), 0, np.cos(pan)]])
+        about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+        poses[t, :3, :3], poses[t, :3, 3] = about_y @ about_z, (0.3 * t, -0.05 * t, 0.1 * t)
+    return poses
+
+
+def _zoom(width: int, height: int, total: int) -> np.ndarray:
+    lens = [(60.0 + 3.0 * t, 60.0 + 3.0 * t, width / 2 + 0.5 * t, height / 2 - 0.25 * t) for t in range(total)]
+    return np.array(lens)
+
+
+def path(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A camera path file, as the engine reads it."""
+    found = load_path(Path(request["file"]))
+    size_and_rate = [found.width, found.height, found.fps.numerator, found.fps.denominator]
+    return {"poses": found.world_from_camera, "lens": found.intrinsics, "size_and_rate": np.array(size_and_rate)}
 
 
 def mesh(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -70,7 +96,8 @@ def render(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
     answer = {}
     for t, sample in enumerate(request["samples"]):
         lens = Intrinsics(*request["sizes"][t], *(sample[key] for key in ("fx", "fy", "cx", "cy")))
-        pose = np.array(sample["world_from_camera"]).reshape(4, 4)
+        given = np.array(sample["world_from_camera"]).reshape(4, 4)
+        pose = camera_from_world(scene.camera.world_from_camera[source.frame[t]]) @ given
         picture = scene.clip.frames[source.frame[t]]
         colour, mask, _ = render_frame(scene_mesh(scene, source, t), picture, pose, lens)
         answer[f"colour{t}"], answer[f"mask{t}"] = colour, mask
@@ -152,7 +179,6 @@ def _source(samples: list[dict[str, Any]]) -> SourceModel:
 
 
 if __name__ == "__main__":
-    command = {"make": make, "mesh": mesh, "render": render, "read": read, "export": export, "sound": sound}[
-        sys.argv[1]
-    ]
+    commands = (make, path, mesh, render, read, export, sound)
+    command = {one.__name__: one for one in commands}[sys.argv[1]]
     np.savez(sys.argv[3], **command(Path(sys.argv[2]), json.load(sys.stdin)))

@@ -51,6 +51,10 @@ VIEWS = {
         ((0.0, 0.0, 0.0), (1.5707963, 0.0, 0.5), 1.0),
         {"Disparity Scale": 1.4, "Disparity Shift": 0.03, "Focal": 75.0, "Principal X": 35.0, "Principal Y": 20.0},
     ),
+    "source_camera_that_moves": View(
+        "handheld", (120, 90), 100, "AUTO", 24.0, (0.02, 0.0), (1.1, 0.1, 0.4), (0.05, -0.35, -2.1), 4,
+        ((3.0, 1.0, -2.0), (0.5, 0.1, 1.0), 1.7), {"Disparity Scale": 1.1},
+    ),
     "wide_pixels_another_start": View(
         "portrait", (150, 211), 67, "AUTO", 38.0, (0.0, 0.0), (0.8, 0.3, -0.4), (0.0, 0.25, 0.0), 1002,
         ((5.0, 5.0, 5.0), (0.1, 0.2, 0.3), 10.0), {"Frame Start": 1001}, (1.0, 1.2),

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Blender camera as the source camera of a clip: one that a motion tracker drives, say, or an imported one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from shared_protocol.errors import LIMIT, UNSUPPORTED, Ex4dError
+from shared_protocol.limits import MAX_FRAMES
+
+from . import camera_path
+from .core import camera_file, camera_math, project
+from .reconstruction import Place
+
+_SPARE = 24  # frames beyond what Blender counts of a movie: it goes by the file's header, and too many do no harm
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken down."""
+
+    path: bytes  # a camera path file, with a camera for every frame of the clip's file from its first on
+    place: Place  # of the reconstruction, so that its source camera stands where this one does
+
+
+def take_down(scene: bpy.types.Scene, camera_name: str, clip: Path, *, start: int, first: int, count: int) -> Taken:
+    """A camera's poses and lens at each frame of a clip.
+
+    Args:
+        scene: has the camera; its resolution is what the lens is for.
+        camera_name: the camera.
+        clip: a movie, a picture of a sequence, or a folder.
+        start: scene frame of the first picture of the clip's file.
+        first: pictures of the file that are left out at its start.
+        count: how many are used; 0 = all that follow.
+
+    Raises:
+        Ex4dError: as `camera_path.sample_camera`; UNSUPPORTED where it cannot be told how long the clip is; LIMIT.
+    """
+    total = first + (count or max(_length(clip) - first, 1))
+    if total > MAX_FRAMES:
+        raise Ex4dError(
+            LIMIT, f"Frames of the clip: {total:,} is over the limit of {MAX_FRAMES:,}.", "Say how many frames to use."
+        )
+    stands = camera_path.sample_camera(scene, camera_name, range(start, start + total))
+    poses = [
+        camera_file.Pose(_told(camera_math.world_from_camera(camera_math.UPRIGHT, stand.matrix)), stand.lens)
+        for stand in stands
+    ]
+    data = camera_file.to_json(poses, camera_path.resolution(scene), camera_path.frame_rate(scene))
+    return Taken(data, Place(start + first, stands[first].matrix))
+
+
+def _told(pose: camera_math.F64) -> tuple[float, ...]:
+    return tuple(pose.ravel().tolist())
+
+
+def _length(clip: Path) -> int:
+    """Frames of a clip, and some more where that is a guess."""
+    files = project.input_files(clip)
+    if files[0].suffix.lower() in project.PICTURES:
+        return len(files)
+    try:
+        movie = bpy.data.movieclips.load(str(files[0]), check_existing=False)
+    except RuntimeError:
+        length = 0
+    else:
+        length = int(movie.frame_duration)
+        bpy.data.movieclips.remove(movie)
+    if length < 2:  # what Blender says of a file that it cannot read
+        raise Ex4dError(UNSUPPORTED, f"Blender cannot tell how long '{clip.name}' is.", "Say how many frames to use.")
+    return length + _SPARE
+
+
+def place_to_text(place: Place) -> str:
+    """A place as it is kept in the .blend while the job runs."""
+    return json.dumps({"frame": place.frame, "root": place.root.tolist()})
+
+
+def place_from_text(text: str) -> Place | None:
+    """The place that was kept; None for ""."""
+    if not text:
+        return None
+    value = json.loads(text)
+    return Place(int(value["frame"]), np.array(value["root"]))
