@@ -7,6 +7,7 @@ frame's source camera sees, or before the still background that another frame sa
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ex4d.doors import choose
 from ex4d.mesh.lift import adjust_depth
-from ex4d.mesh.skirts import Surface, closed
+from ex4d.mesh.surface import plain
 from ex4d.persist.align import Affine, align, align_all
 from ex4d.persist.evidence import depth_of, key_frames
 from ex4d.persist.layers import Layer, build_layers, shows
@@ -185,8 +186,8 @@ def _draw(
     layer: Layer, mesh: DWMesh, world_from_camera: F64, intrinsics: Intrinsics, rasterizer: str
 ) -> tuple[U8, Bool, F32]:
     """What a camera sees of a layer's faces: no skirts, so that layers do not hide each other."""
-    whole = closed(mesh)
-    surface = Surface(whole.points, whole.faces[whole.valid], np.ones(int(whole.valid.sum()), np.bool_))
+    whole = plain(mesh)
+    surface = dataclasses.replace(whole, faces=whole.faces[whole.valid], valid=whole.valid[whole.valid])
     pose = np.linalg.inv(layer.world_from_camera) @ world_from_camera
     position = to_clip(surface.points, pose, intrinsics, NEAR * float(mesh.depth.min()))
     door = choose(RASTERIZERS, rasterizer, "rasterizer")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.persist.kernels import testify
 from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import BORDER, F32, F64, I32, U8, Bool, Scene
@@ -24,6 +23,7 @@ _MOST_BYTES = 1 << 29  # of the key frames' pictures, depth and counters; large 
 _BYTES = 11  # for each of their pixels
 SAME_DEPTH = 1.06  # ratio of depths up to which two frames see one surface: estimated depth differs by some percent
 SAME_COLOUR = 20.0  # levels of 255 in any channel
+_BEND = 0.05  # of the disparity: more, from one pixel to the next, is a jump
 _OUTLIERS = 0.1  # share of the frames that may see through a still point: their depth is wrong there
 
 
@@ -97,8 +97,7 @@ def edge_reach(width: int, height: int) -> int:
 def jumps(z: F32) -> Bool:
     """Where a depth picture [H, W] jumps from one pixel to the next.
 
-    The disparity of a plane runs straight over the picture, however steep the plane is: a jump is where it bends by
-    more than the depths within a face of real surface may differ.
+    The disparity of a plane runs straight over the picture, however steep the plane is: a jump is where it bends.
     """
     disparity = np.pad(1.0 / z, 1, mode="reflect", reflect_type="odd")
     centre = disparity[1:-1, 1:-1]
@@ -106,7 +105,7 @@ def jumps(z: F32) -> Bool:
         np.abs(disparity[:-2, 1:-1] + disparity[2:, 1:-1] - 2.0 * centre),
         np.abs(disparity[1:-1, :-2] + disparity[1:-1, 2:] - 2.0 * centre),
     )
-    return np.asarray(bend > (EDGE_RATIO - 1.0) * centre, np.bool_)
+    return np.asarray(bend > _BEND * centre, np.bool_)
 
 
 def grown(region: Bool, reach: int) -> Bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ex4d.mesh.edges import seen
@@ -21,6 +22,7 @@ from ex4d.values import F32, F64, U8, Bool
 MOST_LAYERS = 8
 _LEAST = 0.002  # of a picture: a layer that would add less is not made
 _OVERLAP = 2  # pixels by which a layer reaches under those before it
+_STEEPEST = 1.05  # ratio of depths within a face: steeper ones are not worth the risk
 _SAME_POSE = 1e-6  # entries of the relative pose; pixels of the lens
 
 
@@ -93,12 +95,24 @@ def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer
 
     in_parallel(rows, len(z), threads())
     known = np.asarray(chosen.any(axis=0), np.bool_)
+    picture = _continued(picture, known)
     added = known.copy()
     for earlier in before:
         added &= ~shows(earlier, z, pose, lens)
     region = np.pad(known & grown(added, _OVERLAP), 1, mode="edge")  # out to the picture's edge, as the mesh reaches
-    drawn = np.pad(_faces_within(region) & seen(np.pad(z, 1, mode="edge")), ((1, 1), (1, 1), (0, 0)))
+    drawn = np.pad(_faces_within(region) & seen(np.pad(z, 1, mode="edge"), _STEEPEST), ((1, 1), (1, 1), (0, 0)))
     return Layer(picture, z, known, drawn, pose, lens)
+
+
+def _continued(picture: U8, known: Bool) -> U8:
+    """A picture with the colour of the nearest known pixel in all others: a filter that looks around there must not
+    find the colours of what was taken out."""
+    _, label = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    found = np.zeros((int(label.max()) + 1, 3), np.uint8)
+    found[label[known]] = picture[known]
+    return np.asarray(found[label], np.uint8)
 
 
 def _faces_within(region: Bool) -> Bool:
