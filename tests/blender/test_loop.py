@@ -17,7 +17,7 @@ import pytest
 
 from blender_addon import compat
 
-from .bench import PROGRAM, Bench, Relay, backend_pid, write_clip
+from .bench import PROGRAM, Bench, Relay, backend_pid, tracked_camera, write_clip
 
 LONG = 60  # frames of a job that is still at work when the backend is killed
 
@@ -139,6 +139,78 @@ def test_the_strip_renders_the_frames_that_came(bench: Bench, clip: Path, tmp_pa
         shown = pixels(tmp_path / f"edit{frame}.png")
         made = pixels(Path(bpy.path.abspath(bench.strips()[0].directory)) / f"{frame:04d}.png")
         assert np.abs(shown - made).max() <= 1 / 255 + 1e-6
+
+
+def test_a_tracked_camera_is_the_source_camera_and_the_lead_in_stays_off_the_timeline(
+    bench: Bench, clip: Path, tmp_path: Path
+) -> None:
+    from blender_addon import reconstruction
+
+    camera = tracked_camera(bench.scene, 1001, 8)
+    bench.scene.render.resolution_x, bench.scene.render.resolution_y = 640, 480
+    bench.scene.frame_start, bench.scene.frame_end = 1001, 1008
+    bench.start()
+    bench.settings.source_kind, bench.settings.source_camera = "CAMERA", camera
+    bench.settings.first_frame = 2
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    assert bench.status.level == "INFO", bench.said
+    assert "7 frames of 64 x 48" in bench.said
+    assert (bench.scene.frame_start, bench.scene.frame_end) == (1002, 1008)
+    built = reconstruction.of_scene(bench.scene)
+    for frame in (1002, 1005, 1008):
+        bench.scene.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        theirs, ours = (
+            np.array(bpy.data.objects[name].evaluated_get(graph).matrix_world.normalized())
+            for name in ("tracked", built.source_camera)
+        )
+        assert np.allclose(ours, theirs, atol=1e-4), "the reconstruction's source camera is the tracked one"
+        lenses = [bpy.data.objects[name].evaluated_get(graph).data.lens for name in ("tracked", built.source_camera)]
+        assert lenses[1] == pytest.approx(lenses[0], rel=1e-4)
+
+    shot = bpy.data.objects[built.shot_camera]
+    shot.location = (0.3, 0.0, -0.1)
+    bench.settings.lead_in, bench.settings.persist, bench.settings.geometry = 3, True, "bounded"
+    bpy.ops.ex4d.generate()
+    bench.until(lambda: not bench.strips() or bench.strips()[0]["ex4d_state"] not in ("waiting", "working"))
+    (strip,) = bench.strips()
+    assert strip["ex4d_state"] == "done", bench.said
+    assert len(strip.elements) == bench.frames_there() == 7
+    assert compat.strip_range(strip) == (1002, 1009)
+    take = tmp_path / "shot_ex4d" / "takes" / strip.name
+    for folder in ("frames", "colour", "mask"):
+        assert [p.name for p in sorted((take / folder).glob("[0-9]*.png"))] == [f"{n:04d}.png" for n in range(1, 8)]
+    told = json.loads((take / "take.json").read_text())
+    parameters = told["conditioning"]["parameters"]
+    assert (told["lead_in"], parameters["lead_in"], parameters["persist"]) == (3, 3, True)
+    assert parameters["geometry"] == strip["ex4d_settings"]["geometry"] == "bounded"
+    assert strip["ex4d_take"]["lead_in"] == strip["ex4d_settings"]["lead_in"] == 3
+    coverage = json.loads((take / "coverage.json").read_text())
+    assert (len(coverage["coverage"]), len(coverage["lead_in_coverage"])) == (7, 3)
+    assert bench.settings.coverage_mean == pytest.approx(np.mean(coverage["coverage"]), abs=1e-6)
+
+
+def test_wrong_source_cameras_give_one_clear_line(bench: Bench, clip: Path, tmp_path: Path) -> None:
+    bench.start()
+    bench.settings.clip_path, bench.settings.source_kind = str(clip), "CAMERA"
+    assert "No source camera is chosen" in refused(bpy.ops.ex4d.reconstruct)
+    bench.settings.source_camera = tracked_camera(bench.scene, 1, 8)
+    bench.settings.source_camera.data.type = "ORTHO"
+    assert "'tracked' is orthographic" in refused(bpy.ops.ex4d.reconstruct)
+    bench.settings.source_camera.data.type = "PERSP"
+    bench.scene.render.resolution_x, bench.scene.render.resolution_y = 1920, 800
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    assert bench.status.level == "ERROR"
+    assert "1920x800" in bench.said
+    bench.settings.source_kind = "FILE"
+    assert "No camera path is chosen" in refused(bpy.ops.ex4d.reconstruct)
+    wrong = tmp_path / "Meine Kamera.json"
+    wrong.write_text("{}")
+    bench.settings.source_camera_path = str(wrong)
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    assert bench.said.startswith("Meine Kamera.json is not a camera path"), bench.said
+    bench.settings.source_camera_path = str(clip)
+    assert "is not a camera path" in refused(bpy.ops.ex4d.reconstruct)
 
 
 def pixels(path: Path) -> np.ndarray:

@@ -10,14 +10,14 @@ from typing import Any
 import bpy
 import pytest
 
-from shared_protocol.messages import Door, JobInfo, Welcome
+from shared_protocol.messages import PROTOCOL, Door, JobInfo, Welcome
 
 from .bench import Bench
 
 DOORS = (
     Door("depth", "draft", "Draft", "Apache-2.0", True, True, ""),
-    Door("generator", "preview", "Preview", "Apache-2.0", True, True, ""),
-    Door("generator", "wan", "Wan 2.1 + EX-4D", "Apache-2.0", True, False, "needs a GPU with 24 GB"),
+    Door("generator", "preview", "Preview", "Apache-2.0", True, True, "", "bounded"),
+    Door("generator", "wan", "Wan 2.1 + EX-4D", "Apache-2.0", True, False, "needs a GPU with 24 GB", "closed"),
 )
 
 
@@ -75,10 +75,10 @@ def drawn(kind: str = "EX4D_PT_view3d") -> list[str]:
     return lines
 
 
-def connected(events: list[Any]) -> None:
+def connected(events: list[Any], protocol: tuple[int, int] = PROTOCOL) -> None:
     from blender_addon.core import events as ev
 
-    events.append(ev.LinkChanged(ev.CONNECTED, "Connected.", welcome=Welcome("ex4d-backend", (1, 0), 1, DOORS)))
+    events.append(ev.LinkChanged(ev.CONNECTED, "Connected.", welcome=Welcome("ex4d-backend", protocol, 1, DOORS)))
 
 
 # ---- the panel
@@ -134,6 +134,68 @@ def test_menus_name_the_doors_and_why_one_is_shut(bench: Bench, events: list[Any
     bpy.ops.ex4d.choose_door(kind="generator", name="wan")
     assert bench.settings.generator == "wan"
     assert "EX4D_MT_generators:Wan 2.1 + EX-4D" in drawn()
+
+
+def test_the_geometry_is_the_generators_unless_the_artist_says(bench: Bench, events: list[Any]) -> None:
+    from blender_addon import jobs
+    from blender_addon.core import events as ev
+
+    assert jobs.geometry(bench.scene) == "closed", "no backend says what its generators like"
+    connected(events)
+    bench.pump()
+    assert jobs.geometry(bench.scene) == "bounded"
+    bench.settings.generator = "wan"
+    assert jobs.geometry(bench.scene) == "closed"
+    bench.settings.generator, bench.settings.geometry = "preview", "closed"
+    assert jobs.geometry(bench.scene) == "closed"
+    bench.settings.geometry = "auto"
+    events.append(ev.LinkChanged(ev.RECONNECTING, "The backend does not answer any more.", "Press Start Backend."))
+    bench.pump()
+    assert jobs.geometry(bench.scene) == "bounded", "a backend that is away for a moment is the same one"
+
+
+def test_what_is_set_for_a_rendering_names_the_shot(bench: Bench, landscape: Path) -> None:
+    from blender_addon import jobs, reconstruction
+
+    reconstruction.build(bench.scene, landscape, name="clip", artifact="ab" * 32)
+    plain = jobs.sample(bench.scene)
+    assert (plain.job.geometry, plain.job.persist, plain.job.lead_in, plain.job.seed) == ("closed", False, 0, 0)
+    bench.settings.seed = 5
+    assert jobs.sample(bench.scene).hash == plain.hash, "with no lead-in nothing is drawn in a rendering"
+    bench.settings.lead_in = 4
+    with_lead_in = jobs.sample(bench.scene)
+    assert (with_lead_in.job.lead_in, with_lead_in.job.seed) == (4, 5)
+    bench.settings.seed = 6
+    bench.settings.persist, bench.settings.geometry = True, "bounded"
+    changed = jobs.sample(bench.scene)
+    assert (changed.job.geometry, changed.job.persist, changed.job.seed) == ("bounded", True, 6)
+    assert len({plain.hash, with_lead_in.hash, changed.hash}) == 3
+
+
+def test_an_older_backend_is_not_asked_for_what_it_would_skip(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import reconstruction
+
+    reconstruction.build(bench.scene, landscape, name="clip", artifact="ab" * 32)
+    connected(events, (1, 0))
+    bench.pump()
+    with pytest.raises(RuntimeError, match="older than this extension"):
+        bpy.ops.ex4d.generate()
+    assert "Update the backend" in bench.said
+
+
+def test_the_panel_asks_how_the_source_camera_moved(bench: Bench) -> None:
+    assert "focal" in drawn()
+    bench.settings.source_kind = "CAMERA"
+    assert not {"focal", "source_camera_path"} & set(drawn())
+    assert {"source_camera", "clip_start"} <= set(drawn())
+    camera = bpy.data.objects.new("tracked", bpy.data.cameras.new("tracked"))
+    bench.scene.collection.objects.link(camera)
+    bench.scene.frame_start = 1001
+    bench.settings.source_camera = camera
+    assert bench.settings.clip_start == 1001
+    bench.settings.source_kind = "FILE"
+    assert "source_camera_path" in drawn()
+    assert not {"focal", "source_camera"} & set(drawn())
 
 
 def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: list[Any]) -> None:
