@@ -46,14 +46,20 @@ def write_depth(path: Path, z: np.ndarray) -> None:
     spec = oiio.ImageSpec(z.shape[1], z.shape[0], 1, "float")
     spec.channelnames = ("Z",)
     spec.attribute("compression", "zip")
-    _write(path, spec, z.astype(np.float32))
+    spec.attribute("DateTime", "")  # the same numbers make the same file
+    _write(path, spec, z.astype(np.float32)[..., None])
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """A mask [H, W] bool as 0 and 255."""
-    spec = oiio.ImageSpec(mask.shape[1], mask.shape[0], 1, "uint8")
+    write_picture(path, np.where(mask, np.uint8(255), np.uint8(0))[..., None])
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """A picture [H, W, C] uint8 as PNG."""
+    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], pixels.shape[2], "uint8")
     spec.attribute("png:compressionLevel", 9)
-    _write(path, spec, np.where(mask, np.uint8(255), np.uint8(0)))
+    _write(path, spec, pixels)
 
 
 def read(path: Path) -> np.ndarray:
@@ -72,10 +78,5 @@ def read(path: Path) -> np.ndarray:
 def _write(path: Path, spec: Any, pixels: np.ndarray) -> None:
     with replacing(path) as part:
         file = oiio.ImageOutput.create(str(part))
-        if (
-            file is None
-            or not file.open(str(part), spec)
-            or not file.write_image(pixels[..., None])
-            or not file.close()
-        ):
+        if file is None or not file.open(str(part), spec) or not file.write_image(pixels) or not file.close():
             raise OSError(f"{path} cannot be written: {file.geterror() if file else oiio.geterror()}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 from _truth_cameras import Lens
-from _truth_files import replacing
+from _truth_files import read, write_picture
 from _truth_materials import Paints
 from _truth_rays import Surfaces
 from _truth_shapes import Matrix4, Shape
@@ -80,13 +81,19 @@ class Stage:
         world = np.linalg.inv(self.camera(0.0) @ FLIP)
         return Surfaces(np.concatenate([self._still, *now]) @ world[:3, :3].T + world[:3, 3])
 
+    def aim(self, pose: Matrix4) -> None:
+        """Puts Blender's camera where a pose says, as in `source_poses`."""
+        bpy.context.scene.camera.matrix_world = Matrix((self.camera(0.0) @ FLIP @ pose @ FLIP).tolist())
+
     def render(self, path: Path, pose: Matrix4) -> None:
-        """The picture of a camera whose pose is given as in `source_poses`, 8-bit PNG."""
-        scene = bpy.context.scene
-        scene.camera.matrix_world = Matrix((self.camera(0.0) @ FLIP @ pose @ FLIP).tolist())
-        with replacing(path) as part, _quiet():
-            scene.render.filepath = str(part)
-            bpy.ops.render.render(write_still=True)
+        """The picture of a camera with this pose, 8-bit PNG."""
+        self.aim(pose)
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder, "picture.png")
+            bpy.context.scene.render.filepath = str(picture)
+            with _quiet():
+                bpy.ops.render.render(write_still=True)
+            write_picture(path, read(picture))  # without the time of day that Blender notes in its files
 
 
 def time_of(frame: int, frames: int) -> float:
@@ -111,11 +118,10 @@ def empty_stage(lens: Lens, samples: int, draw: random.Random) -> Stage:
     scene.render.resolution_x, scene.render.resolution_y = lens.width, lens.height
     scene.render.resolution_percentage = 100
     scene.render.dither_intensity = 0.0
-    scene.render.use_file_extension = False
     scene.view_settings.view_transform, scene.view_settings.look = "Standard", "None"
     scene.view_settings.exposure, scene.view_settings.gamma = 0.0, 1.0
     settings = scene.render.image_settings
-    settings.file_format, settings.color_mode, settings.color_depth, settings.compression = "PNG", "RGB", "8", 90
+    settings.file_format, settings.color_mode, settings.color_depth, settings.compression = "PNG", "RGB", "8", 0
     camera = bpy.data.cameras.new("camera")
     camera.sensor_fit, camera.sensor_width = "HORIZONTAL", 36.0
     camera.lens = 36.0 * lens.focal / lens.width
