@@ -135,7 +135,8 @@ def medians(frames, depth, chosen, start, stop, picture, z):  # type: ignore[no-
 
 @compiled
 def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far, limits, start, stop, out):  # type: ignore[no-untyped-def]
-    """Which rays of a view reach their points through space that is known to be empty.
+    """Which rays of a view reach their points through space that is known to be empty, and not from this frame alone:
+    what this frame shows without help is none of our business.
 
     Args:
         rows, columns: [N] pixels of the view.
@@ -157,7 +158,7 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far
         z = depth[n]
         dx = (columns[n] + 0.5 - view_lens[2]) / view_lens[0]
         dy = (rows[n] + 0.5 - view_lens[3]) / view_lens[1]
-        clear = True
+        clear, needed = True, False
         u, v, there = _project(dx * z, dy * z, z, matrices[0], lenses[0])
         if there > 0.0 and 0.0 <= u < width and 0.0 <= v < height:
             if there * _between(disparity[0], u, v) < 1.0 / (1.0 + through):
@@ -182,9 +183,10 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far
                     break
                 if there * _between(disparity[camera], u, v) <= 1.0 + slack:
                     empty = True
+                    needed = needed or camera > 0
                     break
             clear = clear and (empty or not inside)
             if at >= end:
                 break
             at = min(at + step, end)
-        out[n] = clear
+        out[n] = clear and needed

@@ -3,7 +3,7 @@
 
 What lies before a surface that a source camera sees is empty. In this frame that holds for all of it; of another
 frame's camera it holds for what stands still, with things that move taken out. Behind things that move, space is taken
-to be filled as far back as those things may reach. Behind things that stand still nothing is known, unless a camera
+to be filled as far back as those things are wide. Behind things that stand still nothing is known, unless a camera
 looked there from elsewhere.
 """
 
@@ -19,7 +19,6 @@ from ex4d.persist.kernels import walk
 from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import F32, F64, Bool, Intrinsics
 
-_THICK = 1.0  # depth of a moving thing, in widths of it as the source camera sees it
 _SLACK = 0.01  # relative depth by which a point may lie behind a surface and count as before it
 _MARGIN = 0.015  # relative depth before its end at which a way ends: there the surface begins
 _STRIDE = 1.0  # pixels of a source picture from one look to the next
@@ -38,7 +37,7 @@ class Camera:
 def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
     """Between which depths something that moves fills space, at each pixel of the source camera.
 
-    Each thing is taken to be as deep as it is wide at its widest.
+    Each thing is taken to be round: at its widest as deep as it is wide there, and less deep towards its outline.
 
     Args:
         moving: [H, W] what moves.
@@ -54,10 +53,12 @@ def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
     inside = np.asarray(cv2.distanceTransform(moving.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
     half = np.zeros(count, np.float32)
     np.maximum.at(half, label.astype(np.intp).reshape(-1), inside.reshape(-1))
+    half = half[label]
+    chord = 2.0 * np.sqrt(np.maximum(half * half - (half - inside) ** 2, 0.0)).astype(np.float32)
     near = np.asarray(cv2.erode(np.where(moving, z, np.float32(np.inf)), window), np.float32)
     near = np.where(grown(moving, reach), near, np.float32(0.0))
-    width = 2.0 * np.asarray(cv2.dilate(half[label], window), np.float32) / focal * near
-    return near, np.where(near > 0.0, near + _THICK * width, np.float32(-1.0)).astype(np.float32)
+    deep = np.asarray(cv2.dilate(chord, window), np.float32) / np.float32(focal) * near
+    return near, np.where(near > 0.0, near + deep, np.float32(-1.0)).astype(np.float32)
 
 
 def clear_ways(
