@@ -14,7 +14,7 @@ import numpy as np
 
 from ex4d.cameras import preset_path
 from ex4d.mesh import default_intrinsics, far_depth, lift
-from ex4d.mesh.skirts import Surface, closed
+from ex4d.mesh.surface import Surface, closed
 from ex4d.render.frame import NEAR
 from ex4d.values import F32, F64, U8, DWMesh, Intrinsics
 

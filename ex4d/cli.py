@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `ex4d` command: recon, reshoot, sheet, evaluate, doctor."""
+"""The `ex4d` command: recon, reshoot, sheet, export, evaluate, doctor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ex4d import shot_command
+from ex4d.export import command as export_command
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 
@@ -66,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--frames", type=Path, required=True, help="folder with the result's frames")
     sheet.add_argument("--output", type=Path, required=True, help="the PNG to write")
     sheet.set_defaults(run=_sheet)
+
+    export = commands.add_parser("export", help="a scene, or a shot of it, as PLY, USD and camera files")
+    export_command.add_arguments(export)
+    export.set_defaults(run=export_command.run)
 
     evaluate = commands.add_parser("evaluate", help="measure a result").add_subparsers(required=True, metavar="WHAT")
     flicker = evaluate.add_parser("flicker", help="how steady what was painted is, beside the source's own flicker")

@@ -115,7 +115,7 @@ def reconstruct(
         fit = {**asdict(found), "given_from_world": world.tolist()}
     elif focal is None and options.geometry == "upstream":
         focal = UPSTREAM_FOCAL
-    scene = build_scene(clip, depth, focal=focal, camera=camera)
+    scene = build_scene(clip, depth, focal=focal, camera=camera, sharpen=options.geometry != "upstream")
     done = 0
 
     def finished(name: str) -> None:

@@ -28,6 +28,7 @@ def build_scene(
     *,
     focal: float | None = None,
     camera: CameraPath | None = None,
+    sharpen: bool = True,
 ) -> Scene:
     """Lifts every frame of a clip.
 
@@ -36,6 +37,7 @@ def build_scene(
         depth: their depth, of the same size and length.
         focal: focal length in pixels of `clip.frames`; None = 500/512 of the longest side.
         camera: the source camera at each frame, of the clip's size and length; None = it stands still, with `focal`.
+        sharpen: make edges that were smeared in the depth sharp again.
 
     Raises:
         Ex4dError: SIZE_MISMATCH when clip, depth and camera differ in size or length, BAD_INPUT for depth that is not
@@ -67,6 +69,10 @@ def build_scene(
     if z.max() > limit:
         z = np.minimum(z, limit)
         notes += (f"depth beyond {limit:.0f} units was brought to there",)
+    if sharpen:
+        from ex4d.mesh.sharpen import sharpened  # loads Numba
+
+        z = np.stack([sharpened(frame) for frame in z])
     far = far_depth(z)
     mesh_depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
     mesh_valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
@@ -97,7 +103,8 @@ def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
     if not (np.isfinite([focal, cx, cy, scale, shift]).all() and focal > 0.0):
         raise Ex4dError(BAD_INPUT, f"The source mesh of frame {t + 1} has settings that cannot be used.")
     camera = Intrinsics(scene.intrinsics.width, scene.intrinsics.height, focal, focal, cx, cy)
-    return DWMesh(adjust_depth(scene.mesh_depth[index], scale, shift), scene.mesh_valid[index], camera)
+    lifted = scene.mesh_depth[index]
+    return DWMesh(adjust_depth(lifted, scale, shift), scene.mesh_valid[index], camera, lifted)
 
 
 def save_scene(

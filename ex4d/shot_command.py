@@ -12,7 +12,7 @@ from typing import Any
 
 from ex4d.arguments import at_least_one, number, whole
 from ex4d.console import PARTS, Console, output_folder
-from ex4d.mesh.skirts import GEOMETRIES
+from ex4d.mesh.surface import GEOMETRIES
 from ex4d.values import BORDER
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
@@ -154,9 +154,9 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
 def _recon(arguments: argparse.Namespace) -> None:
     from ex4d.cameras import save_path
     from ex4d.clip import write_video
-    from ex4d.mesh import write_ply
+    from ex4d.export.ply import write_ply
+    from ex4d.export.posed import posed_mesh
     from ex4d.pipeline import load_conditioning
-    from ex4d.scene import scene_mesh
 
     with output_folder(arguments.output_dir) as out, Console() as console:
         scene_folder, folder, name = _condition(arguments, out, console)
@@ -165,8 +165,8 @@ def _recon(arguments: argparse.Namespace) -> None:
     write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
     write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
     if arguments.save_mesh:
-        mesh = scene_mesh(shot.scene, shot.source, 0)
-        write_ply(out / "DW-Mesh.ply", mesh, shot.scene.clip.frames[0], use_dwmesh=bool(arguments.use_dwmesh))
+        posed = posed_mesh(shot.scene, shot.source, made.lead_in)
+        write_ply(out / "DW-Mesh.ply", posed, seen_only=not arguments.use_dwmesh)
     if arguments.save_camera:
         save_path(out / f"camera_{name}.npz", shot.path)
     for kind in ("colour", "mask", *(("depth",) if arguments.save_depth else ())):

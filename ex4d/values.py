@@ -91,6 +91,7 @@ class DWMesh:
     depth: F32  # [H+4, W+4] z
     valid: Bool  # [H+3, W+3, 2] per quad: triangle below its diagonal, triangle above; False = stretched, unseen
     intrinsics: Intrinsics  # of the picture (H, W)
+    lifted: F32 | None = None  # [H+4, W+4] z before the artist's adjustment, which tells where gaps are; None = `depth`
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from ex4d.evaluate.geometry import measure
 from ex4d.evaluate.ground_truth import GroundTruthSet, load_move_truth, load_scene_truth, load_set
 from ex4d.evaluate.report import Row, as_json, pooled, table
 from ex4d.files import replacing
-from ex4d.mesh.skirts import GEOMETRIES
+from ex4d.mesh.surface import GEOMETRIES
 from ex4d.versions import project_version
 
 DEPTHS = ("exact", "degraded")
@@ -121,7 +121,7 @@ def evaluate(
         scene = load_scene_truth(truth, name)
         for depth in depths:
             z = scene.depth if depth == "exact" else degrade.degrade(scene.depth, seed, name)
-            made = reconstructed(scene, z)
+            made = {variant.geometry: reconstructed(scene, z, variant.geometry) for variant in variants}
             for move_name in scene_moves:
                 move = load_move_truth(truth, name, move_name)
                 for variant, option in zip(variants, options, strict=True):
@@ -130,10 +130,10 @@ def evaluate(
                     def tell(index: int, phase: str = phase) -> None:
                         console.progress(phase, index + 1, truth.frames)
 
-                    frames = rendered(made, move, option, tell)
+                    frames = rendered(made[variant.geometry], move, option, tell)
                     without = None
                     if variant.persist:
-                        plain = rendered(made, move, RenderOptions(geometry=variant.geometry))
+                        plain = rendered(made[variant.geometry], move, RenderOptions(geometry=variant.geometry))
                         without = [mask for _, mask, _ in plain].__getitem__
                     yield Row(name, move_name, depth, variant.name, measure(scene, move, frames.__getitem__, without))
 

@@ -14,14 +14,14 @@ from ex4d.scene import build_scene
 from ex4d.values import F32, U8, Bool, Clip, DepthVideo, Scene, Shot
 
 
-def reconstructed(truth: SceneTruth, z: F32) -> Scene:
-    """The scene that the engine makes of the clip, its true camera and some depth [T, H, W].
+def reconstructed(truth: SceneTruth, z: F32, geometry: str = "closed") -> Scene:
+    """The scene that the engine makes of the clip, its true camera and some depth [T, H, W], for a kind of mesh.
 
     Raises:
         Ex4dError: as `ex4d.scene.build_scene`.
     """
     clip = Clip(truth.colour, truth.camera.fps, truth.name)
-    return build_scene(clip, DepthVideo(z, "file", False), camera=truth.camera)
+    return build_scene(clip, DepthVideo(z, "file", False), camera=truth.camera, sharpen=geometry != "upstream")
 
 
 def rendered(

@@ -16,7 +16,7 @@ __all__ = ["GENERATORS", "Generator"]
 class Generator(Door, Protocol):
     """Paints a shot."""
 
-    geometry: str  # the kind of mesh it works best with, one of `ex4d.mesh.skirts.GEOMETRIES`
+    geometry: str  # the kind of mesh it works best with, one of `ex4d.mesh.surface.GEOMETRIES`
 
     def frames(
         self,

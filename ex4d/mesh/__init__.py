@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The depth watertight mesh: lifting depth into it, which of its faces were seen, and writing it to a file."""
+"""The depth watertight mesh: lifting depth into it, and which of its faces were seen."""
 
-from ex4d.mesh.export import write_ply
 from ex4d.mesh.lift import adjust_depth, default_intrinsics, far_depth, lift, ray_positions, vertices
 from ex4d.mesh.topology import face_valid, faces
 
@@ -14,5 +13,4 @@ __all__ = [
     "lift",
     "ray_positions",
     "vertices",
-    "write_ply",
 ]

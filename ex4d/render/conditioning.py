@@ -10,7 +10,7 @@ import numpy as np
 
 from ex4d.cameras import camera_from_world, check_path, intrinsics_at
 from ex4d.memory import check_memory
-from ex4d.mesh.skirts import GEOMETRIES
+from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh

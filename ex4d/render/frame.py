@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ex4d.doors import choose
-from ex4d.mesh.skirts import bounded, closed
+from ex4d.mesh.surface import bounded, closed
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
 from ex4d.values import F32, F64, U8, Bool, DWMesh, Intrinsics
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
@@ -28,7 +28,7 @@ def render_frame(
         picture: [H, W, 3] u8 sRGB.
         world_from_camera: [4, 4] pose of the new camera.
         intrinsics: of the new camera; its size is that of the result.
-        geometry: "closed" or "bounded", see `ex4d.mesh.skirts`.
+        geometry: "closed" or "bounded", see `ex4d.mesh.surface`.
         rasterizer: one of `RASTERIZERS`.
 
     Returns:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mesh_cases import brute_force, lifted, picture, pose, smooth_depth, stepped_depth, towards
+from mesh_cases import brute_force, lifted, pose, smooth_depth, stepped_depth, towards
 
 from ex4d.mesh import (
     adjust_depth,
@@ -21,7 +20,6 @@ from ex4d.mesh import (
     lift,
     ray_positions,
     vertices,
-    write_ply,
 )
 from ex4d.render.clip_space import to_clip
 from ex4d.values import DWMesh, Intrinsics
@@ -206,27 +204,6 @@ def test_default_focal_is_a_share_of_the_longest_side_and_must_be_positive() -> 
     for focal in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(Ex4dError, match="focal length"):
             default_intrinsics(4, 4, focal)
-
-
-@pytest.mark.parametrize("use_dwmesh", [True, False])
-def test_ply_holds_the_mesh(tmp_path: Path, use_dwmesh: bool) -> None:
-    mesh, colours = lifted(stepped_depth(6, 9)), picture(6, 9)
-    file = tmp_path / "DW-Mesh.ply"
-    write_ply(file, mesh, colours, use_dwmesh=use_dwmesh)
-    header, _, body = file.read_bytes().partition(b"end_header\n")
-    counts = {line.split()[1]: int(line.split()[2]) for line in header.decode().split("\n") if "element" in line}
-    valid = face_valid(mesh)
-    assert counts == {"vertex": 10 * 13, "face": len(valid) if use_dwmesh else int(valid.sum())}
-    point = np.frombuffer(body, [("p", "<f4", 3), ("c", "u1", 4)], counts["vertex"])
-    face = np.frombuffer(body, [("n", "u1"), ("v", "<i4", 3), ("valid", "u1")], counts["face"], offset=point.nbytes)
-    assert len(body) == point.nbytes + face.nbytes
-    np.testing.assert_allclose(point["p"], vertices(mesh), rtol=1e-6)
-    np.testing.assert_array_equal(point["c"].reshape(10, 13, 4)[2:-2, 2:-2, :3], colours)
-    kept = valid if not use_dwmesh else np.ones_like(valid)
-    np.testing.assert_array_equal(face["v"], faces(6, 9)[kept])
-    np.testing.assert_array_equal(face["valid"], valid[kept])
-    assert (point["c"][:, 3] == 255).sum() == len(np.unique(faces(6, 9)[valid]))
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_moved_principal_point_and_own_focal_move_the_rays() -> None:

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.values import F32, Bool
 
 from .fill import membrane
 
+EDGE_RATIO = 1.05  # of depths of neighbours: what is further apart belongs to two things
 WIDTHS = (0.06, 0.13, 0.24, 0.5)  # of the longest side: how wide the things are that each layer looks behind
 _STANDS_OUT = 1.07  # ratio of disparities by which something is in front of what surrounds it
 

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ex4d.generate.preview.behind import WIDTHS, peel, solid, without_fringes
+from ex4d.generate.preview.behind import EDGE_RATIO, WIDTHS, peel, solid, without_fringes
 from ex4d.generate.preview.beyond import NEAREST, dome, extend
 from ex4d.generate.preview.layers import Layers, Sheet, merge
 from ex4d.generate.preview.plate import clean_plate
-from ex4d.mesh.edges import EDGE_RATIO
 from ex4d.values import BORDER, F32, Bool, Scene
 
 _PEELED_SIDE = 640  # longest side at which what is invented behind things is made: there is no detail to lose
