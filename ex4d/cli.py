@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ex4d import shot_command
+from ex4d.evaluate import geometry_command
 from ex4d.export import command as export_command
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
@@ -79,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     flicker.add_argument("--frames", type=Path, required=True, help="folder with the result's frames")
     flicker.add_argument("--json", action="store_true", help="for programs")
     flicker.set_defaults(run=_flicker)
+    geometry = evaluate.add_parser("geometry", help="mask, colour and depth against ground truth")
+    geometry_command.add_arguments(geometry)
+    geometry.set_defaults(run=geometry_command.run)
 
     doctor = commands.add_parser("doctor", help="what works here, what is missing, under which licence")
     doctor.add_argument("--json", action="store_true", help="for programs")

@@ -35,11 +35,14 @@ def sharpened(depth: F32) -> F32:
 
 @compiled
 def _end(d, j, i, dj, di, sign, flat):  # type: ignore[no-untyped-def]
-    """Where a ramp that rises in a direction ends: row, column, steps; -1 steps where it goes on for too long."""
+    """Where a ramp that rises in a direction ends: row, column, steps; -1 steps where it goes on for too long, or out of
+    the picture."""
     steps = 0
     while steps <= REACH:
         y, x = j + dj, i + di
-        if not (0 <= y < d.shape[0] and 0 <= x < d.shape[1]) or (d[y, x] - d[j, i]) * sign < flat:
+        if not (0 <= y < d.shape[0] and 0 <= x < d.shape[1]):
+            break
+        if (d[y, x] - d[j, i]) * sign < flat:
             return j, i, steps
         j, i = y, x
         steps += 1

@@ -15,6 +15,7 @@ from mesh_cases import picture, small_scene, smooth_depth, stepped_depth
 from ex4d.cameras import static_source
 from ex4d.images import read_exr, read_png
 from ex4d.mesh import adjust_depth, lift
+from ex4d.mesh.sharpen import sharpened
 from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
 from ex4d.values import Clip, DepthVideo, Intrinsics, Scene
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
@@ -35,7 +36,7 @@ def test_a_scene_holds_the_lifted_frames_far_pivot_and_notes() -> None:
     assert scene.far == pytest.approx(max(4.0 * np.percentile(z, 99), 1.05 * z.max()))
     assert scene.pivot == pytest.approx(np.percentile(z[0], 5))
     for t in range(3):
-        depth, valid = lift(z[t], scene.far)
+        depth, valid = lift(sharpened(z[t]), scene.far)
         np.testing.assert_array_equal(scene.mesh_depth[t], depth)
         np.testing.assert_array_equal(scene.mesh_valid[t], valid)
     assert scene.intrinsics.fx == pytest.approx(17 * 500 / 512)
