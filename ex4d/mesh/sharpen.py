@@ -35,7 +35,7 @@ def sharpened(depth: F32) -> F32:
 
 @compiled
 def _end(d, j, i, dj, di, sign, flat):  # type: ignore[no-untyped-def]
-    """Where a ramp that rises in a direction ends: row, column, steps; -1 steps where it goes on for too long, or out of
+    """Where a ramp that rises in a direction ends: row, column, steps; -1 steps where it goes on for too long or leaves
     the picture."""
     steps = 0
     while steps <= REACH:

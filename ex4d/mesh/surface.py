@@ -24,6 +24,7 @@ from ex4d.mesh.topology import face_valid, faces
 from ex4d.values import F64, I32, Bool, DWMesh, Intrinsics
 
 GEOMETRIES: tuple[str, ...] = ("closed", "bounded", "upstream")
+_Part = tuple[I32, bool]  # faces, and whether they were seen
 REACH = 0.1  # of the near depth: how far back a bounded wall goes
 
 
@@ -39,16 +40,17 @@ class Surface:
 
 def plain(mesh: DWMesh) -> Surface:
     """The grid itself, stretched faces and all."""
-    corners = _Corners(mesh)
-    return corners.surface([(faces(mesh.intrinsics.height, mesh.intrinsics.width), face_valid(mesh))])
+    return _Corners(mesh).surface(faces(mesh.intrinsics.height, mesh.intrinsics.width), face_valid(mesh), [])
 
 
 def closed(mesh: DWMesh) -> Surface:
     """The watertight mesh."""
     corners = _Corners(mesh)
-    skirt, parts = _divided(mesh, corners, None)
-    back = faces(mesh.intrinsics.height, mesh.intrinsics.width)[-2:]
-    return corners.surface([*parts, (skirt, False), (back, False)])
+    grid = faces(mesh.intrinsics.height, mesh.intrinsics.width)
+    stretched, parts = _divided(mesh, grid, corners, None)
+    kept = grid.copy()
+    kept[stretched] = 0  # no area: nothing is drawn
+    return corners.surface(kept, face_valid(mesh), parts)
 
 
 def bounded(mesh: DWMesh, reach: float = REACH) -> Surface:
@@ -59,14 +61,27 @@ def bounded(mesh: DWMesh, reach: float = REACH) -> Surface:
         reach: fraction of the near depth, > 0.
     """
     corners = _Corners(mesh)
-    skirt, parts = _divided(mesh, corners, reach)
+    grid = faces(mesh.intrinsics.height, mesh.intrinsics.width)
+    stretched, parts = _divided(mesh, grid, corners, reach)
+    kept = grid[:-2].copy()  # the last two close the back
+    kept[stretched] = 0
+    rim = np.flatnonzero(_rim(mesh))
+    skirt = kept[rim]
     z = corners.z[0]
     limit = (1.0 + reach) * z[skirt].min(axis=1, keepdims=True)
     rows, columns = np.nonzero(z[skirt] > limit)
     beyond = skirt[rows, columns]
-    cut = skirt.copy()
-    cut[rows, columns] = corners.add(corners.u[0][beyond], corners.v[0][beyond], limit[rows, 0])
-    return corners.surface([*parts, (cut, False)])
+    skirt[rows, columns] = corners.add(corners.u[0][beyond], corners.v[0][beyond], limit[rows, 0])
+    kept[rim] = skirt
+    return corners.surface(kept, face_valid(mesh)[:-2], parts)
+
+
+def _rim(mesh: DWMesh) -> Bool:
+    """Which faces of the grid are the skirt: [F - 2], as `topology.faces`."""
+    rows, columns = mesh.depth.shape
+    rim = np.ones((rows - 1, columns - 1, 2), np.bool_)
+    rim[1:-1, 1:-1] = False
+    return rim.reshape(-1)
 
 
 class _Corners:
@@ -108,31 +123,26 @@ class _Corners:
         # Sorted, so that the sum and with it the place does not depend on which face asks.
         return np.sort(u, axis=0).sum(axis=0) / len(corners), np.sort(v, axis=0).sum(axis=0) / len(corners)
 
-    def surface(self, parts: list[tuple[I32, Bool | bool]]) -> Surface:
-        """All of it, with the faces of `parts` and whether they were seen."""
+    def surface(self, kept: I32, valid: Bool, parts: list[_Part]) -> Surface:
+        """The faces `kept` and those of `parts`, and which of them were seen."""
         u, v, z = np.concatenate(self.u), np.concatenate(self.v), np.concatenate(self.z)
         points = np.empty((len(z), 3), np.float64)
         points[:, 0] = z * ((u - self._camera.cx) / self._camera.fx)
         points[:, 1] = z * ((v - self._camera.cy) / self._camera.fy)
         points[:, 2] = z
-        valid = np.concatenate([np.broadcast_to(seen, len(part)) for part, seen in parts])
-        triangles = np.ascontiguousarray(np.concatenate([part for part, _ in parts]), np.int32)
-        return Surface(points, triangles, valid, self._camera)
+        seen = [valid, *(np.full(len(part), flag) for part, flag in parts)]
+        triangles = np.concatenate([kept, *(part for part, _ in parts)])
+        return Surface(points, triangles, np.concatenate(seen), self._camera)
 
 
-def _divided(mesh: DWMesh, at: _Corners, reach: float | None) -> tuple[I32, list[tuple[I32, Bool | bool]]]:
-    """The skirt's faces, and all others with whether they were seen: stretched ones in parts."""
-    grid = faces(mesh.intrinsics.height, mesh.intrinsics.width)[:-2]
-    rows, columns = mesh.depth.shape
-    valid = mesh.valid.reshape(-1)
-    outer = np.ones((rows - 1, columns - 1, 2), np.bool_)
-    outer[1:-1, 1:-1] = False
-    outer = outer.reshape(-1)
-    walls = grid[~valid & ~outer]
+def _divided(mesh: DWMesh, grid: I32, at: _Corners, reach: float | None) -> tuple[NDArray[np.int64], list[_Part]]:
+    """Which faces of the grid are stretched across a gap, and the parts to draw instead of them."""
+    candidates = np.flatnonzero(~mesh.valid.reshape(-1) & ~_rim(mesh))
+    walls = grid[candidates]
     lifted = (mesh.depth if mesh.lifted is None else mesh.lifted).reshape(-1)
     across = np.stack([gap(lifted[walls[:, k]], lifted[walls[:, (k + 1) % 3]]) for k in range(3)], axis=1)
     count = across.sum(axis=1)
-    parts: list[tuple[I32, Bool | bool]] = [(grid[valid], True), (walls[count == 0], False)]
+    parts: list[_Part] = []
 
     # One gap: between p and q. The third corner belongs to both sides.
     p, q, s = _turned(walls, across, count == 1, lambda gaps: gaps.argmax(axis=1))
@@ -157,7 +167,7 @@ def _divided(mesh: DWMesh, at: _Corners, reach: float | None) -> tuple[I32, list
         near, back = at.column((p, q), reach)
         near_middle, back_middle = at.column((p, q, r), reach)
         parts += [(_faces(near, near_middle, back_middle), False), (_faces(near, back_middle, back), False)]
-    return grid[outer], parts
+    return candidates[count > 0], parts
 
 
 def _turned(walls: I32, across: Bool, chosen: Bool, first: Callable[[Bool], NDArray[np.int64]]) -> tuple[I32, I32, I32]:

@@ -130,14 +130,15 @@ def _add_sample(image, x, y, total):  # type: ignore[no-untyped-def]
     height, width = image.shape[0], image.shape[1]
     x, y = min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0)
     x0, y0 = int(x), int(y)
-    across, down = _cubic(x - x0), _cubic(y - y0)
+    a, b, c, d = _cubic(x - x0)
+    down = _cubic(y - y0)
+    u0, u1, u2, u3 = max(x0 - 1, 0), x0, min(x0 + 1, width - 1), min(x0 + 2, width - 1)
     for j in range(4):
         v = min(max(y0 + j - 1, 0), height - 1)
-        for i in range(4):
-            u = min(max(x0 + i - 1, 0), width - 1)
-            weight = down[j] * across[i]
-            for k in range(3):
-                total[k] += weight * image[v, u, k]
+        for k in range(3):
+            total[k] += down[j] * (
+                a * image[v, u0, k] + b * image[v, u1, k] + c * image[v, u2, k] + d * image[v, u3, k]
+            )
 
 
 @compiled
