@@ -26,6 +26,7 @@ from ex4d.doors import choose
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
+from ex4d.lead_in import with_lead_in
 from ex4d.media.sequence import expand, natural
 from ex4d.memory import check_memory
 from ex4d.render import RenderOptions, render_conditioning
@@ -157,11 +158,7 @@ def render(
     Raises:
         Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene, and whatever loading or writing reports.
     """
-    shot = Shot(load_scene(scene_folder), given, source)
-    if lead_in:
-        from ex4d.lead_in import with_lead_in
-
-        shot = with_lead_in(shot, lead_in, seed)
+    shot = with_lead_in(Shot(load_scene(scene_folder), given, source), lead_in, seed)
     path, source = shot.path, shot.source
     total = len(path.world_from_camera)
     lead_in = total - len(given.world_from_camera)

@@ -4,7 +4,8 @@
 What the source camera saw stays as the conditioning has it. Holes are painted from a still world made of the clip
 itself: the clean plate (background that other frames saw), an invented continuation behind things that never move and
 beyond the picture's edges, and a dome of soft colours. As that world stands still, the painting does not flicker.
-The source camera is taken to stand still, as in all scenes so far.
+Where the source camera moves, the clip's still background (`ex4d.persist`) comes first, and the rest of that world is
+made around a frame in the middle of the clip.
 """
 
 from ex4d.generate.preview.generator import PreviewGenerator

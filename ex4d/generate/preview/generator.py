@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ex4d.cameras import camera_from_world, intrinsics_at
 from ex4d.values import F32, U8, Bool, Conditioning, Intrinsics
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -51,28 +52,46 @@ class PreviewGenerator:
         if not wanted:
             return
         from ex4d.generate.preview.layers import draw  # these load OpenCV and Numba
+        from ex4d.generate.preview.plate import plate_of, stands_still
         from ex4d.generate.preview.world import STEPS, build_world
+        from ex4d.persist import build_background
 
         def step(done: int) -> None:
             progress("Building the background", done, STEPS)
 
-        step(0)
         shot = conditioning.shot
-        layers = build_world(shot.scene, step)
-        source, path = shot.source, shot.path
+        source, path, camera = shot.source, shot.path, shot.scene.camera
+        background = None
+        if not stands_still(shot.scene):
+            background = build_background(
+                shot.scene, lambda done, total: progress("Finding the background", done, total)
+            )
+        step(0)
+        colour, z, seen_from = plate_of(shot.scene, background)
+        layers = build_world(shot.scene, (colour, z), step)
+        plate_from_world = camera_from_world(camera.world_from_camera[seen_from])
+        zoom = camera.intrinsics[seen_from, 0] / camera.intrinsics[source.frame, 0]
+        centre = camera.intrinsics[seen_from, 2:] - camera.intrinsics[source.frame, 2:]
         for index in wanted:
-            focal = float(source.focal[index])
+            focal = float(source.focal[index] * zoom[index])
+            lens = intrinsics_at(path, index)
             behind, covered = draw(
                 layers,
                 Intrinsics(
                     shot.scene.intrinsics.width, shot.scene.intrinsics.height, focal, focal,
-                    float(source.cx[index]), float(source.cy[index]),
+                    float(source.cx[index] + centre[index, 0]), float(source.cy[index] + centre[index, 1]),
                 ),
                 (float(source.disparity_scale[index]), float(source.disparity_shift[index])),
                 shot.scene.far,
-                path.world_from_camera[index],
-                Intrinsics(path.width, path.height, *(float(value) for value in path.intrinsics[index])),
+                plate_from_world @ path.world_from_camera[index],
+                lens,
             )  # fmt: skip
+            if background is not None:
+                view = background.view(
+                    source, index, path.world_from_camera[index], lens, wanted=~conditioning.mask[index]
+                )
+                behind = np.where(view.mask[..., None], view.colour, behind).astype(np.float32)
+                covered = covered | view.mask
             yield index, compose(conditioning.colour[index], conditioning.mask[index], behind, covered)
 
 

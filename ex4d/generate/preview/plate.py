@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clean plate: what stands still behind whatever moves, put together over time.
 
-The source camera stands still, so a pixel sees the same still surface in every frame in which nothing moves in front
-of it, and that surface is the furthest thing that the pixel ever sees.
+Where the source camera stands still, a pixel sees the same still surface in every frame in which nothing moves in front
+of it, and that surface is the furthest thing that the pixel ever sees. Where it moves, the plate is what a frame in the
+middle of the clip shows, with the still background of the others before it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,42 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ex4d.cameras import intrinsics_at, static_source
+from ex4d.persist import Background
 from ex4d.render.compiled import compiled, in_parallel, threads
-from ex4d.values import F32, U8
+from ex4d.values import BORDER, F32, U8, Scene
 
 MOST_FRAMES = 25  # a plate from more does not get better, only slower
 SAME_SURFACE = 1.08  # depths within this ratio of the furthest belong to it
 _OUTLIERS = 0.08  # share of the frames whose depth may be wrongly too far
+
+
+def stands_still(scene: Scene) -> bool:
+    """Whether the source camera keeps its place and its lens."""
+    camera = scene.camera
+    return bool(
+        (camera.world_from_camera == camera.world_from_camera[0]).all()
+        and (camera.intrinsics == camera.intrinsics[0]).all()
+    )
+
+
+def plate_of(scene: Scene, background: Background | None) -> tuple[F32, F32, int]:
+    """Colour [H, W, 3] 0..255 and z [H, W] of the plate, and the frame whose source camera it is seen from.
+
+    Args:
+        scene: the reconstructed clip.
+        background: of the scene, where its camera moves.
+    """
+    depth = scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER]
+    if background is None:
+        return (*clean_plate(scene.clip.frames, depth), 0)
+    middle = len(depth) // 2
+    camera = scene.camera
+    view = background.view(
+        static_source(scene, len(depth)), middle, camera.world_from_camera[middle], intrinsics_at(camera, middle)
+    )
+    colour = np.where(view.mask[..., None], view.colour, scene.clip.frames[middle]).astype(np.float32)
+    return colour, np.where(view.mask, view.z, depth[middle]).astype(np.float32), middle
 
 
 def clean_plate(frames: U8, depth: F32) -> tuple[F32, F32]:

@@ -11,8 +11,7 @@ import numpy as np
 from ex4d.generate.preview.behind import EDGE_RATIO, WIDTHS, peel, solid, without_fringes
 from ex4d.generate.preview.beyond import NEAREST, dome, extend
 from ex4d.generate.preview.layers import Layers, Sheet, merge
-from ex4d.generate.preview.plate import clean_plate
-from ex4d.values import BORDER, F32, Bool, Scene
+from ex4d.values import F32, Bool, Scene
 
 _PEELED_SIDE = 640  # longest side at which what is invented behind things is made: there is no detail to lose
 _CANVAS_SIDE = 240  # the same for what lies beyond the edges
@@ -22,15 +21,16 @@ _COVER = 1.6  # ratio of depths over which the canvas closes up rather than leav
 STEPS = 3 + len(WIDTHS)
 
 
-def build_world(scene: Scene, progress: Callable[[int], None]) -> Layers:
-    """Plate, what is behind things that stand still, what is beyond the picture, and the dome.
+def build_world(scene: Scene, plate: tuple[F32, F32], progress: Callable[[int], None]) -> Layers:
+    """What is behind things that stand still, what is beyond the picture, and the dome, around a clean plate.
 
     Args:
-        scene: the reconstructed clip. Its camera is taken to stand still.
+        scene: the reconstructed clip.
+        plate: [H, W, 3] colour 0..255 and [H, W] z, see `ex4d.generate.preview.plate`.
         progress: called with the number of steps done, out of `STEPS`.
     """
     size = (scene.intrinsics.width, scene.intrinsics.height)
-    colour, z = clean_plate(scene.clip.frames, scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER])
+    colour, z = plate
     colour = without_fringes(colour, z, _margin(z, scene.draft))
     progress(1)
     sheets = [_sheet(colour, z, size, solid(z), EDGE_RATIO, 1.0)]
