@@ -25,9 +25,7 @@ POOR = 0.4  # share of corners that agree below which the fit is not believed
 FINEST = 0.03  # the least that this is tightened to where depth and corners agree better than that, ...
 WIDTHS = 4.0  # ... in multiples of the usual difference
 BETTER = 0.5  # of the misfit without a shift: a shift has to get below
-CLOSE = (
-    0.02  # of 1 that the scale, and of the usual disparity that the shift, may be off in depth that is left as it is
-)
+CLOSE = 0.02  # what scale (of 1) and shift (of the usual disparity) may be off in depth that is left as it is
 EDGE = 1.15  # depth ratio around a corner from which on it lies on an outline: what is followed there is neither side
 AROUND = 9  # pixels: size of that surrounding
 FURTHEST = 50.0  # times the usual depth: where a shift leaves no disparity, depth ends there
@@ -110,8 +108,8 @@ def fitted(tracks: Tracks, given: F64) -> Fit:
     if len(x) < FEWEST:
         x, y, noise = given[telling], tracks.disparity[telling], PLACED * tracks.spread[telling]
     line = _line(x, y, noise)
-    if line.share < POOR or line.slope <= 0.0:
-        return _doubtful(x, y)
+    if min(line.share, float(line.agrees.mean())) < POOR or line.slope <= 0.0:
+        return _doubtful(given[telling], tracks.disparity[telling])
     off = _off(line, x, y)
     agrees = off <= np.hypot(AGREES, noise / np.abs(line.slope * x + line.offset))
     agreeing, residual = float(agrees.mean()), float(np.median(off[agrees]))
@@ -130,7 +128,8 @@ def _line(x: F64, y: F64, noise: F64) -> Line:
     limit = AGREES
     for _ in range(2):
         line, shifted = (robust_line(x, y, noise, limit, offset=offset) for offset in (False, True))
-        usual = min(float(np.median(_off(each, x, y)[each.agrees])) for each in (line, shifted) if each.agrees.any())
+        agreeing = [_off(each, x, y)[each.agrees] for each in (line, shifted) if each.agrees.any()]
+        usual = min((float(np.median(off)) for off in agreeing), default=AGREES)
         limit = float(np.clip(WIDTHS * usual, FINEST, AGREES))
     return shifted if _supported(shifted, line, x) else line
 
@@ -154,7 +153,8 @@ def _supported(shifted: Line, line: Line, x: F64) -> bool:
 
 
 def _doubtful(given: F64, found: F64) -> Fit:
-    """A scale alone, where points and depth do not agree."""
+    """A scale alone, where points and depth do not agree; of points before the camera, there are some."""
+    given, found = given[found > 0.0], found[found > 0.0]
     scale = float(np.median(found / given))
     off = np.abs(found / (scale * given) - 1.0)
     agreeing = float((off <= AGREES).mean())

@@ -11,11 +11,15 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mesh_cases import pose
 
 from ex4d.cameras import camera_from_world
 from ex4d.source_camera import Fit, fit_to_clip, rebased, scale_depth
 from ex4d.source_camera.robust import robust_line
+from ex4d.source_camera.scale import fitted
+from ex4d.source_camera.tracks import Tracks
 from ex4d.values import F32, F64, CameraPath, Clip, DepthVideo
 from shared_protocol.errors import BAD_INPUT, CANCELLED, SIZE_MISMATCH, Ex4dError
 
@@ -127,39 +131,39 @@ def a_path(frames: int = 5, width: int = 1920, height: int = 1080) -> CameraPath
 
 def test_a_path_is_brought_to_the_clip() -> None:
     path = a_path()
-    fitted, given_from_world = fit_to_clip(path, a_clip(), first=2)
-    assert (fitted.width, fitted.height, fitted.fps) == (64, 36, FPS)
-    np.testing.assert_array_equal(fitted.world_from_camera[0], np.eye(4))
+    found, given_from_world = fit_to_clip(path, a_clip(), first=2)
+    assert (found.width, found.height, found.fps) == (64, 36, FPS)
+    np.testing.assert_array_equal(found.world_from_camera[0], np.eye(4))
     np.testing.assert_array_equal(given_from_world, path.world_from_camera[2])
-    np.testing.assert_allclose(given_from_world @ fitted.world_from_camera, path.world_from_camera[2:5], atol=1e-12)
-    np.testing.assert_allclose(fitted.intrinsics, path.intrinsics[2:5] / 30.0)
+    np.testing.assert_allclose(given_from_world @ found.world_from_camera, path.world_from_camera[2:5], atol=1e-12)
+    np.testing.assert_allclose(found.intrinsics, path.intrinsics[2:5] / 30.0)
 
 
 def test_a_path_that_is_the_clips_already_stays_as_it_is() -> None:
     first = a_path(3, 64, 36)
     poses = np.concatenate([np.eye(4)[None], first.world_from_camera[1:]])
     path = dataclasses.replace(first, world_from_camera=poses)
-    fitted, given_from_world = fit_to_clip(path, a_clip())
-    np.testing.assert_array_equal(fitted.world_from_camera, poses)
-    np.testing.assert_array_equal(fitted.intrinsics, path.intrinsics)
+    found, given_from_world = fit_to_clip(path, a_clip())
+    np.testing.assert_array_equal(found.world_from_camera, poses)
+    np.testing.assert_array_equal(found.intrinsics, path.intrinsics)
     np.testing.assert_array_equal(given_from_world, np.eye(4))
 
 
 def test_another_camera_of_the_same_world_keeps_its_place_beside_the_source() -> None:
     source, other = a_path(), dataclasses.replace(a_path(2), world_from_camera=np.stack([pose((4.0, 5.0, 6.0))] * 2))
-    fitted, given_from_world = fit_to_clip(source, a_clip())
+    found, given_from_world = fit_to_clip(source, a_clip())
     moved = rebased(other, given_from_world)
     before = camera_from_world(source.world_from_camera[1]) @ other.world_from_camera[0]
-    after = camera_from_world(fitted.world_from_camera[1]) @ moved.world_from_camera[0]
+    after = camera_from_world(found.world_from_camera[1]) @ moved.world_from_camera[0]
     np.testing.assert_allclose(after, before, atol=1e-12)
     np.testing.assert_array_equal(rebased(source, source.world_from_camera[0]).world_from_camera[0], np.eye(4))
 
 
 def test_a_path_of_as_many_frames_as_were_chosen_belongs_to_them() -> None:
     path = a_path(3)
-    fitted, given_from_world = fit_to_clip(path, a_clip(3), first=7)
+    found, given_from_world = fit_to_clip(path, a_clip(3), first=7)
     np.testing.assert_array_equal(given_from_world, path.world_from_camera[0])
-    assert len(fitted.world_from_camera) == 3
+    assert len(found.world_from_camera) == 3
 
 
 def test_a_path_that_is_too_short_is_refused() -> None:
@@ -172,8 +176,8 @@ def test_another_aspect_is_refused_and_rounded_sides_are_not() -> None:
     with pytest.raises(Ex4dError, match="pictures of 1920x1080, the clip is 64x48") as caught:
         fit_to_clip(a_path(), a_clip(height=48))
     assert caught.value.code == SIZE_MISMATCH
-    fitted, _ = fit_to_clip(a_path(3, 1918, 1080), a_clip(3, 426, 240))
-    assert (fitted.intrinsics[:, 0] == fitted.intrinsics[:, 1]).all()
+    found, _ = fit_to_clip(a_path(3, 1918, 1080), a_clip(3, 426, 240))
+    assert (found.intrinsics[:, 0] == found.intrinsics[:, 1]).all()
 
 
 def test_pixels_that_are_not_square_are_refused() -> None:
@@ -183,8 +187,8 @@ def test_pixels_that_are_not_square_are_refused() -> None:
         fit_to_clip(path, a_clip())
     assert caught.value.code == BAD_INPUT
     path.intrinsics[1, 1] = path.intrinsics[1, 0] * 1.002
-    fitted, _ = fit_to_clip(path, a_clip())
-    assert fitted.intrinsics[1, 0] == fitted.intrinsics[1, 1] == pytest.approx(1501.0 * 1.001 / 30.0)
+    found, _ = fit_to_clip(path, a_clip())
+    assert found.intrinsics[1, 0] == found.intrinsics[1, 1] == pytest.approx(1501.0 * 1.001 / 30.0)
 
 
 def test_a_first_frame_below_zero_is_refused() -> None:
@@ -337,6 +341,21 @@ def test_the_same_clip_gives_the_same_fit(travels: tuple[Clip, DepthVideo, Camer
     (first, fit), (second, again) = fit_of(travels, z), fit_of(travels, z)
     assert fit == again
     np.testing.assert_array_equal(first.z, second.z)
+
+
+@given(st.integers(0, 2**31), st.integers(30, 200), st.floats(0.1, 1.0))
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_points_say_depth_stays_depth(seed: int, count: int, before: float) -> None:
+    rng = np.random.default_rng(seed)
+    found = rng.lognormal(0.0, 1.0, count) * np.where(rng.random(count) < before, 1.0, -1.0)
+    many = np.full(count, 3.0)
+    tracks = Tracks(
+        count, np.zeros(count, np.intp), np.zeros((count, 2)), found, rng.lognormal(-4.0, 2.0, count), many, many
+    )
+    fit = fitted(tracks, rng.lognormal(0.0, 1.0, count))
+    assert np.isfinite([fit.scale, fit.shift, fit.residual]).all()
+    assert fit.scale > 0.0
+    assert 0.0 <= fit.agreeing <= 1.0
 
 
 # --- the line ---
