@@ -35,8 +35,8 @@ def figure(stage: Stage) -> None:
         stage.add(join(pot, ball(0.85 * size, stretch=1.2).at(0.0, 0.0, 1.7 * size)).at(x, y, 0.0), paints.plaster(5.0))
     for _ in range(2):
         x = draw.choice((-1, 1)) * draw.uniform(0.8, 1.6)
-        stage.add(pole(draw.uniform(0.012, 0.03), draw.uniform(1.5, 2.8)).at(x, draw.uniform(3.4, 5.0), 0.0),
-                  paints.smooth())  # fmt: skip
+        radius, tall, y = draw.uniform(0.012, 0.03), draw.uniform(1.5, 2.8), draw.uniform(3.4, 5.0)
+        stage.add(pole(stage.thin(radius, y), tall).at(x, y, 0.0), paints.smooth())
     walk = draw.choice((-1.0, 1.0))
     reach, near = draw.uniform(1.4, 1.8), draw.uniform(3.2, 3.8)
     _walker(stage, draw.uniform(0.92, 1.08), lambda u: shift(walk * reach * (2.0 * u - 1.0), near + 0.4 * u, 0.0)

@@ -17,7 +17,7 @@ _SAME_PLANE = 2e-5  # of the distance: how far the point may lie from the plane 
 _BEHIND = 2e-4  # relative: how far behind a surface a ray must pass to count
 _NEAR = 1e-3  # metres; nothing in the scenes is as near to a camera
 _STEP = 0.5  # source pixels from one test to the next along a ray
-_BATCH = 2_000_000  # tests at a time, to bound memory
+_BATCH = 200_000  # tests at a time: what fits a processor's cache is done twice as fast
 
 
 class Surfaces:
@@ -127,10 +127,12 @@ class Source(View):
         return np.array([(f, 0.0, cx), (-f, 0.0, right), (0.0, f, cy), (0.0, -f, bottom)])
 
     def _stretch(self, eye: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The part of each ray from `eye` to a point (in this camera's axes) that lies in this camera's view."""
+        """The part of each ray from `eye` to a visible point (in this camera's axes) that lies in this camera's view
+        and not nearer than all surfaces.
+        """
         limits = np.concatenate([self._limits(), [(0.0, 0.0, 1.0)]])
-        margin = np.array([0.0, 0.0, 0.0, 0.0, _NEAR])
-        at_eye, at_point = limits @ eye - margin, points @ limits.T - margin
+        margin = np.array([0.0, 0.0, 0.0, 0.0, 0.99 * self.z.min()])
+        at_eye, at_point = limits @ eye - margin, np.maximum(points @ limits.T - margin, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             crossing = at_eye / (at_eye - at_point)
         start = np.where(at_eye < 0.0, np.clip(crossing, 0.0, 1.0), 0.0).max(axis=1)

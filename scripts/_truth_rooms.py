@@ -69,7 +69,7 @@ def still_life(stage: Stage) -> None:
     for k in range(draw.randint(7, 10)):
         x, y = free.find(2.0, front - 0.4, 0.45, 0.05)
         pixels = (1.0, 1.4, 2.0, 3.0, 6.0, 12.0)[k % 6] * draw.uniform(0.9, 1.2)  # at 256 across
-        radius = pixels * y / 500.0
+        radius = stage.thin(pixels * y / 500.0, y)
         tall = draw.choice((3.9, draw.uniform(1.1, 2.4)))
         lean = draw.choice((0.0, 0.0, draw.uniform(-24.0, 24.0)))
         stage.add(pole(radius, tall).moved(shift(x, y, 0.0) @ turn("y", lean)), paints.smooth(value=draw.random()))
@@ -105,7 +105,8 @@ def tracking(stage: Stage) -> None:
         _thing(stage, size, (*free.find(2.6, front - 0.6, 0.42, size), 0.0))
     for _ in range(draw.randint(3, 5)):
         x, y = free.find(2.5, front - 0.6, 0.45, 0.05)
-        stage.add(pole(draw.uniform(0.008, 0.03), draw.uniform(1.2, 4.3)).at(x, y, 0.0), paints.smooth())
+        radius = stage.thin(draw.uniform(0.008, 0.03), y)
+        stage.add(pole(radius, draw.uniform(1.2, 4.3)).at(x, y, 0.0), paints.smooth())
     x, y = free.find(3.5, front - 1.2, 0.4, 0.5)
     uprights = [block(0.04, 0.3, 1.7).at(i * 0.45, 0.0, 0.0) for i in (-1, 1)]
     shelves = [block(0.86, 0.3, 0.03).at(0.0, 0.0, z) for z in (0.1, 0.55, 1.0, 1.5)]

@@ -30,6 +30,7 @@ class Stage:
     """What a scene puts up. Blender axes: x right, y away from the camera, z up, metres."""
 
     draw: random.Random
+    pixel: float  # how wide one is at a distance of 1
     paints: Paints = field(init=False)
     camera: Motion = field(init=False)  # world from camera at a time 0..1, the camera in Blender's axes
     camera_moves: bool = False
@@ -50,6 +51,10 @@ class Stage:
         bpy.context.scene.collection.objects.link(thing)
         if motion is not None:
             self._moving.append((thing.name, motion))
+
+    def thin(self, radius: float, distance: float) -> float:
+        """The radius of something thin at a distance, in small pictures a larger one: 0.9 pixels wide at least."""
+        return max(radius, 0.45 * self.pixel * distance)
 
     @property
     def still(self) -> bool:
@@ -128,7 +133,7 @@ def empty_stage(lens: Lens, samples: int, draw: random.Random) -> Stage:
     camera.clip_start, camera.clip_end = 0.001, 1000.0
     scene.camera = bpy.data.objects.new("camera", camera)
     scene.collection.objects.link(scene.camera)
-    return Stage(draw)
+    return Stage(draw, 1.0 / lens.focal)
 
 
 @contextmanager

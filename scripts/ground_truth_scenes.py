@@ -4,11 +4,19 @@
     .venv-blender/bin/python scripts/ground_truth_scenes.py --out DIR
     blender -b --python scripts/ground_truth_scenes.py -- --out DIR
 
-For each scene the source camera's pictures, depth and path; for each move of a new camera its pictures, depth and
-path, and two masks: `visible` (the source camera sees the point, in the same frame) and `certain` (and nowhere on its
-way did the new camera's ray pass behind a surface that the source camera saw). Depth and masks are worked out at pixel
-centres by ray cast; pictures are rendered with Cycles, a pixel being a Blackman-Harris filter 1.5 pixels wide.
-The world is the source camera of the first frame, in OpenCV axes and metres. Same numbers in, same set out.
+DIR/set.json                            scenes, moves, size, frames, seed; written last
+DIR/SCENE/source/0001.png ...           the source camera's pictures, 8-bit sRGB
+DIR/SCENE/depth/0001.exr ...            its z-depth in metres, channel Z
+DIR/SCENE/camera.json                   its path
+DIR/SCENE/moves/MOVE/camera.json        a new camera's path
+DIR/SCENE/moves/MOVE/colour, depth      what it sees
+DIR/SCENE/moves/MOVE/visible/0001.png   255 where the source camera sees the same point in the same frame
+DIR/SCENE/moves/MOVE/certain/0001.png   255 where, besides, the new camera's ray never passes behind a surface that
+                                        the source camera saw
+
+Depth and masks are worked out at pixel centres by ray cast against the scene's triangles; pictures are rendered with
+Cycles, a pixel being a Blackman-Harris filter 1.5 pixels wide, from colours that do not depend on the view. The world
+is the source camera of the first frame, in OpenCV axes. The same numbers make the same set.
 """
 
 from __future__ import annotations
