@@ -41,8 +41,9 @@ def align(keys: KeyFrames) -> tuple[KeyFrames, list[Affine]]:
     scale = float(np.mean([1.0 / a for a, _ in to_middle]))
     shift = float(np.mean([-b / a for a, b in to_middle]))
     together = [(scale * a, scale * b + shift) for a, b in to_middle]
-    aligned = np.stack([adjust_depth(own, a, b) for own, (a, b) in zip(keys.z, together, strict=True)])
-    return KeyFrames(keys.index, keys.pictures, aligned, keys.world_from_camera, keys.lens), together
+    for k, affine in enumerate(together):
+        z[k] = adjust_depth(keys.z[k], *affine)
+    return KeyFrames(keys.index, keys.pictures, z, keys.world_from_camera, keys.lens), together
 
 
 def align_all(scene: Scene, keys: KeyFrames, of_keys: list[Affine]) -> tuple[Affine, ...]:

@@ -19,8 +19,8 @@ from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import BORDER, F32, F64, I32, U8, Bool, Scene
 
 MOST_FRAMES = 25  # key frames: more do not make the background better, only slower
-_MOST_BYTES = 1 << 29  # of the key frames' pictures, depth and counters; large pictures get fewer key frames
-_BYTES = 11  # for each of their pixels
+_MOST_BYTES = 1 << 30  # of the key frames, with what is counted for them; large pictures get fewer key frames
+_BYTES = 16  # for each of their pixels
 SAME_DEPTH = 1.06  # ratio of depths up to which two frames see one surface: estimated depth differs by some percent
 SAME_COLOUR = 20.0  # levels of 255 in any channel
 _BEND = 0.05  # of the disparity: more, from one pixel to the next, is a jump
@@ -80,13 +80,13 @@ def still_pixels(keys: KeyFrames, progress: Callable[[], None]) -> Bool:
             if own != other:
                 _ask(keys, own, other, camera_from_world @ keys.world_from_camera[own], nearest, furthest, counts)
         progress()
-    through, differ, same = (part.astype(np.int16) for part in counts)
-    moving = through > _OUTLIERS * (through + differ + same)
-    moving |= differ > same
     reach = edge_reach(width, height)
-    mixed = np.stack([grown(frame, reach) for frame in moving])
-    mixed |= np.stack([grown(jumps(frame), reach - 1) for frame in keys.z])
-    return np.asarray((same > 0) & ~mixed, np.bool_)
+    still = np.empty(keys.z.shape, np.bool_)
+    for k in range(total):
+        through, differ, same = (part.astype(np.int16) for part in counts[:, k])
+        moving = (through > _OUTLIERS * (through + differ + same)) | (differ > same)
+        still[k] = (same > 0) & ~grown(moving, reach) & ~grown(jumps(keys.z[k]), reach - 1)
+    return still
 
 
 def edge_reach(width: int, height: int) -> int:

@@ -134,7 +134,7 @@ def medians(frames, depth, chosen, start, stop, picture, z):  # type: ignore[no-
 
 
 @compiled
-def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far, limits, start, stop, out):  # type: ignore[no-untyped-def]
+def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, near, far, limits, start, stop, out):  # type: ignore[no-untyped-def]
     """Which rays of a view reach their points through space that is known to be empty, and not from this frame alone:
     what this frame shows without help is none of our business.
 
@@ -145,48 +145,68 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, near, far
         matrices: [1 + L, 4, 4] from the view's axes into those of this frame's source camera, then of the layers.
         lenses: [1 + L, 4].
         disparity: [1 + L, H, W] 1 / z of what each of them sees.
+        around: [H, W] the largest disparity within `reach` pixels that this frame's source camera sees.
         near, far: [H, W] depths in this frame's source camera between which something moving fills space.
-        limits: [4] relative depth by which a point may lie behind a surface and count as before it; relative depth
+        limits: [5] relative depth by which a point may lie behind a surface and count as before it; relative depth
             before the point at which the way ends; pixels of a source picture from one look to the next; relative
-            depth by which this frame must see past a point for the point to be gone.
+            depth by which this frame must see past a point for the point to be gone; the reach of `around`.
         start, stop: which pixels.
         out: [N] bool.
     """
     height, width = disparity.shape[1], disparity.shape[2]
-    slack, margin, stride, through = limits
+    slack, margin, stride, through, reach = limits
+    total = len(matrices)
+    along, start_at = np.empty((total, 3)), np.empty((total, 3))  # in pixels and depth: X = w u, Y = w v, w
     for n in range(start, stop):
         z = depth[n]
         dx = (columns[n] + 0.5 - view_lens[2]) / view_lens[0]
         dy = (rows[n] + 0.5 - view_lens[3]) / view_lens[1]
-        clear, needed = True, False
-        u, v, there = _project(dx * z, dy * z, z, matrices[0], lenses[0])
-        if there > 0.0 and 0.0 <= u < width and 0.0 <= v < height:
-            if there * _between(disparity[0], u, v) < 1.0 / (1.0 + through):
-                continue
+        for camera in range(total):
+            m, lens = matrices[camera], lenses[camera]
+            for k in range(3):
+                along[camera, k], start_at[camera, k] = m[k, 0] * dx + m[k, 1] * dy + m[k, 2], m[k, 3]
+            for k in range(2):
+                along[camera, k] = along[camera, k] * lens[k] + along[camera, 2] * lens[2 + k]
+                start_at[camera, k] = start_at[camera, k] * lens[k] + start_at[camera, 2] * lens[2 + k]
+        there = along[0, 2] * z + start_at[0, 2]
+        if there > 0.0:
+            u, v = (along[0, 0] * z + start_at[0, 0]) / there, (along[0, 1] * z + start_at[0, 1]) / there
+            if 0.0 <= u < width and 0.0 <= v < height:
+                if there * _between(disparity[0], u, v) < 1.0 / (1.0 + through):
+                    continue
         end, at = z * (1.0 - margin), 0.0
-        while clear:
+        clear, needed = True, False
+        while True:
             step, inside, empty = z / 32.0, False, False
-            for camera in range(len(matrices)):
-                m, lens = matrices[camera], lenses[camera]
-                u, v, there = _project(dx * at, dy * at, at, m, lens)
-                if there <= 0.0 or not (0.0 <= u < width and 0.0 <= v < height):
+            for camera in range(total):
+                there = along[camera, 2] * at + start_at[camera, 2]
+                if there <= 0.0:
+                    continue
+                u = (along[camera, 0] * at + start_at[camera, 0]) / there
+                v = (along[camera, 1] * at + start_at[camera, 1]) / there
+                if not (0.0 <= u < width and 0.0 <= v < height):
                     continue
                 if not inside:  # how fast the picture of the ray moves here
                     inside = True
-                    ax = m[0, 0] * dx + m[0, 1] * dy + m[0, 2]
-                    ay = m[1, 0] * dx + m[1, 1] * dy + m[1, 2]
-                    az = m[2, 0] * dx + m[2, 1] * dy + m[2, 2]
-                    fast = max(abs(ax * m[2, 3] - m[0, 3] * az) * lens[0], abs(ay * m[2, 3] - m[1, 3] * az) * lens[1])
+                    right = along[camera, 0] * start_at[camera, 2] - start_at[camera, 0] * along[camera, 2]
+                    down = along[camera, 1] * start_at[camera, 2] - start_at[camera, 1] * along[camera, 2]
+                    fast = max(abs(right), abs(down))
                     step = min(step, max(stride * there * there / max(fast, 1e-12), z / 2048.0))
-                if camera == 0 and near[int(v), int(u)] <= there <= far[int(v), int(u)]:
+                j, i = int(v), int(u)
+                if camera == 0 and near[j, i] <= there <= far[j, i]:
                     clear = False
                     break
-                if there * _between(disparity[camera], u, v) <= 1.0 + slack:
+                # Well before the pixel's own depth there is no need to look closer.
+                if there * disparity[camera, j, i] < 0.9 or there * _between(disparity[camera], u, v) <= 1.0 + slack:
                     empty = True
                     needed = needed or camera > 0
+                    if camera == 0:  # nothing stands before a whole stretch of the way: go on behind it
+                        stretch = step / stride * (reach - 1)
+                        if max(there, there + along[0, 2] * stretch) * around[j, i] < 1.0:
+                            step = max(step, min(stretch, z / 8.0))
                     break
             clear = clear and (empty or not inside)
-            if at >= end:
+            if not clear or at >= end:
                 break
             at = min(at + step, end)
         out[n] = clear and needed

@@ -22,6 +22,7 @@ from ex4d.values import F32, F64, Bool, Intrinsics
 _SLACK = 0.01  # relative depth by which a point may lie behind a surface and count as before it
 _MARGIN = 0.015  # relative depth before its end at which a way ends: there the surface begins
 _STRIDE = 1.0  # pixels of a source picture from one look to the next
+_REACH = 9  # pixels that are stepped over at once where nothing is near
 _PIECES = 4
 
 
@@ -91,11 +92,12 @@ def clear_ways(
     matrices = np.stack([np.linalg.inv(camera.world_from_camera) @ world_from_camera for camera in cameras])
     disparity = np.stack([_solid(camera.z) for camera in cameras])
     lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
-    limits = (_SLACK, _MARGIN, _STRIDE, SAME_DEPTH - 1.0)
+    limits = (_SLACK, _MARGIN, _STRIDE, SAME_DEPTH - 1.0, float(_REACH))
+    around = np.asarray(cv2.dilate(disparity[0], np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)), np.float32)
     found = np.zeros(len(rows), np.bool_)
 
     def part(start: int, stop: int) -> None:
-        walk(rows, columns, depth, lens, matrices, lenses, disparity, *filled, limits, start, stop, found)
+        walk(rows, columns, depth, lens, matrices, lenses, disparity, around, *filled, limits, start, stop, found)
 
     in_parallel(part, len(rows), _PIECES * threads())
     out = np.zeros_like(wanted)
