@@ -2,9 +2,9 @@
 """Other ways to find the triangle behind each pixel, each fed in its own natural form.
 
 All get the same: vertices in world axes (float64), faces, the camera. All give the same: an [h, w] int32 image of
-index + 1 in the computer's main memory. What depends on the size alone (index buffers, ray directions in camera axes,
-shaders) is made once and not counted; what depends on the mesh or the camera is made for every frame: our transform, an
-upload of vertices, a tree over triangles.
+index + 1 in the computer's main memory. What depends on the size alone (ray directions in camera axes, shaders) is made
+once and not counted; what depends on the mesh or the camera is made for every frame: our transform, an upload of
+vertices and faces, a tree over triangles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ex4d.values import F64, I32, Intrinsics
 
 
 class Contender(Protocol):
-    """One way, for views of one size with one set of faces."""
+    """One way, for views of one size."""
 
     def visible(self, view: View) -> I32:
         """Index of the nearest face + 1 at each pixel's centre, 0 where there is none."""
@@ -48,13 +48,13 @@ class Open3D:
         import open3d
 
         self._core, self._scene = open3d.core, open3d.t.geometry.RaycastingScene
-        self._faces = open3d.core.Tensor(view.surface.faces.astype(np.uint32))
         self._directions = _directions(view.intrinsics)
 
     def visible(self, view: View) -> I32:
         """See `Contender`. Rays start at the near plane."""
         scene = self._scene()
-        scene.add_triangles(self._core.Tensor(view.surface.points.astype(np.float32)), self._faces)
+        points, faces = view.surface.points.astype(np.float32), view.surface.faces.astype(np.uint32)
+        scene.add_triangles(self._core.Tensor(points), self._core.Tensor(faces))
         rays = np.empty((*view.resolution, 6), np.float32)
         direction = self._directions @ view.world_from_camera[:3, :3].T
         rays[..., :3] = view.world_from_camera[:3, 3] + view.near * direction
@@ -74,8 +74,8 @@ class ModernGL:
         self.renderer = str(self._gl.info["GL_RENDERER"])
         self._program = self._gl.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
         self._vertices = self._gl.buffer(reserve=len(view.surface.points) * 12, dynamic=True)
-        faces = self._gl.buffer(view.surface.faces.tobytes())
-        self._mesh = self._gl.vertex_array(self._program, [(self._vertices, "3f", "point")], faces)
+        self._faces = self._gl.buffer(reserve=view.surface.faces.nbytes, dynamic=True)
+        self._mesh = self._gl.vertex_array(self._program, [(self._vertices, "3f", "point")], self._faces)
         height, width = view.resolution
         self._ids = self._gl.texture((width, height), 1, dtype="i4")
         self._target = self._gl.framebuffer([self._ids], self._gl.depth_renderbuffer((width, height)))
@@ -85,14 +85,16 @@ class ModernGL:
         """See `Contender`."""
         import moderngl
 
-        self._vertices.orphan()
-        self._vertices.write(view.surface.points.astype(np.float32))
+        points = view.surface.points.astype(np.float32)
+        for buffer, data in ((self._vertices, points), (self._faces, view.surface.faces)):
+            buffer.orphan(data.nbytes)
+            buffer.write(data)
         matrix = projection(view.intrinsics, view.near) @ np.linalg.inv(view.world_from_camera)
         self._program["clip_from_world"].write(np.ascontiguousarray(matrix.T, np.float32))
         self._target.use()
         self._gl.enable_only(moderngl.DEPTH_TEST)
         self._target.clear()
-        self._mesh.render(moderngl.TRIANGLES)
+        self._mesh.render(moderngl.TRIANGLES, vertices=view.surface.faces.size)
         self._ids.read_into(self._out)
         return self._out.copy()
 

@@ -39,7 +39,6 @@ def main() -> int:
     ratios: dict[str, list[float]] = {}
     told: dict[str, str] = {}
     for size in sizes:
-        # The first view stands for all of its size: their faces and pixels are the same.
         others, told = rivals(view(*size, 0))
         contenders: dict[str, Contender] = {"ours": Ours("numba"), **others}
         for angle in ANGLES:

@@ -51,8 +51,6 @@ class NvdiffrastRasterizer:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # a context draws one picture at a time
         self._context: Any = None
-        self._faces: I32 | None = None  # what `_uploaded` holds
-        self._uploaded: Any = None
 
     def available(self) -> tuple[bool, str]:
         """Needs torch with CUDA, a GPU that it can use, and nvdiffrast; says the first of them that is missing."""
@@ -80,8 +78,7 @@ class NvdiffrastRasterizer:
 
         if self._context is None:
             self._context = dr.RasterizeCudaContext()
-        if self._faces is not faces or faces.flags.writeable:  # those of a size are shared and read-only: upload once
-            self._faces, self._uploaded = faces, torch.from_numpy(np.array(faces, np.int32)).cuda()
+        triangles = torch.from_numpy(np.array(faces, np.int32)).cuda()
         whole = torch.from_numpy(pos_clip.astype(np.float32)).cuda()
         moved = whole.clone()
         ids = torch.zeros(resolution, dtype=torch.int32, device="cuda")
@@ -90,7 +87,7 @@ class NvdiffrastRasterizer:
             for tile in tiles(resolution):
                 moved[:, 0] = whole[:, 0] * tile.scale_x + whole[:, 3] * tile.shift_x
                 moved[:, 1] = whole[:, 1] * tile.scale_y + whole[:, 3] * tile.shift_y
-                out, _ = dr.rasterize(self._context, moved[None], self._uploaded, resolution=tile.drawn)
+                out, _ = dr.rasterize(self._context, moved[None], triangles, resolution=tile.drawn)
                 found = out[0, MIDDLE, MIDDLE, 3].to(torch.int32)
                 earlier = ids[tile.rows, tile.columns]
                 ids[tile.rows, tile.columns] = torch.where(earlier > 0, earlier, found)
