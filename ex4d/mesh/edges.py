@@ -13,7 +13,7 @@ import numpy as np
 
 from ex4d.values import F32, Bool
 
-EDGE_RATIO = 1.1  # one neighbour that is more than 10 % further away than the other: there is a gap between them
+EDGE_RATIO = 1.07  # one neighbour that is more than 7 % further away than the other: there is a gap between them
 
 
 def gap(a: F32, b: F32, edge_ratio: float = EDGE_RATIO) -> Bool:
