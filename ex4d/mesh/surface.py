@@ -6,8 +6,8 @@ middle. So every stretched face is divided there: towards each of its corners th
 that corner's depth, and was seen; a wall along the source camera's rays joins the parts. It is never seen, hides what
 is behind it, and keeps the mesh closed. In the source camera's own view such walls have no area.
 
-A bounded mesh keeps of each wall only what is less than `REACH` times its near depth behind its near side. Behind a
-thin pole that makes a difference: nobody's pole is as deep as the street.
+A bounded mesh takes a thing to be as deep as it is wide: of each wall it keeps what is no further behind its near side
+than the near thing measures across. Behind a thin pole that makes a difference: no pole is as deep as the street.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from ex4d.mesh.edges import gap
 from ex4d.mesh.lift import ray_positions
 from ex4d.mesh.topology import face_valid, faces
-from ex4d.values import F64, I32, Bool, DWMesh, Intrinsics
+from ex4d.values import F32, F64, I32, Bool, DWMesh, Intrinsics
 
 GEOMETRIES: tuple[str, ...] = ("closed", "bounded", "upstream")
 _Part = tuple[I32, bool]  # faces, and whether they were seen
-REACH = 0.1  # of the near depth: how far back a bounded wall goes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +52,10 @@ def closed(mesh: DWMesh) -> Surface:
     return corners.surface(kept, face_valid(mesh), parts)
 
 
-def bounded(mesh: DWMesh, reach: float = REACH) -> Surface:
-    """The mesh with its walls cut off at (1 + reach) times the depth that they begin at, and no back.
-
-    Args:
-        mesh: what was lifted.
-        reach: fraction of the near depth, > 0.
-    """
+def bounded(mesh: DWMesh) -> Surface:
+    """The mesh with its walls cut off where things end that are as deep as they are wide, and no back."""
     corners = _Corners(mesh)
+    reach = _width(mesh).reshape(-1) / mesh.intrinsics.fx
     grid = faces(mesh.intrinsics.height, mesh.intrinsics.width)
     stretched, parts = _divided(mesh, grid, corners, reach)
     kept = grid[:-2].copy()  # the last two close the back
@@ -68,12 +63,30 @@ def bounded(mesh: DWMesh, reach: float = REACH) -> Surface:
     rim = np.flatnonzero(_rim(mesh))
     skirt = kept[rim]
     z = corners.z[0]
-    limit = (1.0 + reach) * z[skirt].min(axis=1, keepdims=True)
+    near = np.take_along_axis(skirt, z[skirt].argmin(axis=1)[:, None], axis=1)
+    limit = (1.0 + reach[near]) * z[near]
     rows, columns = np.nonzero(z[skirt] > limit)
     beyond = skirt[rows, columns]
     skirt[rows, columns] = corners.add(corners.u[0][beyond], corners.v[0][beyond], limit[rows, 0])
     kept[rim] = skirt
     return corners.surface(kept, face_valid(mesh)[:-2], parts)
+
+
+def _width(mesh: DWMesh) -> F64:
+    """How wide the thing is that each vertex belongs to, across or down, whichever is less: pixels between gaps."""
+    lifted = mesh.depth if mesh.lifted is None else mesh.lifted
+    return np.minimum(_runs(lifted), _runs(lifted.T).T)
+
+
+def _runs(depth: F32) -> F64:
+    """How many vertices each has in its row between the gaps to either side, itself included."""
+    rows, columns = depth.shape
+    gaps = np.ones((rows, columns + 1), np.bool_)
+    gaps[:, 1:-1] = gap(depth[:, :-1], depth[:, 1:])
+    at = np.arange(columns + 1)
+    before = np.maximum.accumulate(np.where(gaps, at, 0), axis=1)[:, :-1]
+    after = np.minimum.accumulate(np.where(gaps, at, columns)[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return (after - before).astype(np.float64)
 
 
 def _rim(mesh: DWMesh) -> Bool:
@@ -108,14 +121,15 @@ class _Corners:
         """Vertices in the middle between grid vertices, at the depth of the first."""
         return self.add(*self._middle(own, *others), self.z[0][own])
 
-    def column(self, between: tuple[I32, ...], reach: float | None) -> tuple[I32, I32]:
+    def column(self, between: tuple[I32, ...], reach: F64 | None) -> tuple[I32, I32]:
         """The near and the back end of a wall in the middle between grid vertices; it stands between the depths of
         the first two."""
         u, v = self._middle(*between)
-        near = np.minimum(self.z[0][between[0]], self.z[0][between[1]])
-        back = np.maximum(self.z[0][between[0]], self.z[0][between[1]])
+        one, other = between[:2]
+        first = self.z[0][one] <= self.z[0][other]
+        near, back = self.z[0][np.where(first, one, other)], self.z[0][np.where(first, other, one)]
         if reach is not None:
-            back = np.minimum(back, (1.0 + reach) * near)
+            back = np.minimum(back, (1.0 + reach[np.where(first, one, other)]) * near)
         return self.add(u, v, near), self.add(u, v, back)
 
     def _middle(self, *corners: I32) -> tuple[F64, F64]:
@@ -135,7 +149,7 @@ class _Corners:
         return Surface(points, triangles, np.concatenate(seen), self._camera)
 
 
-def _divided(mesh: DWMesh, grid: I32, at: _Corners, reach: float | None) -> tuple[NDArray[np.int64], list[_Part]]:
+def _divided(mesh: DWMesh, grid: I32, at: _Corners, reach: F64 | None) -> tuple[NDArray[np.int64], list[_Part]]:
     """Which faces of the grid are stretched across a gap, and the parts to draw instead of them."""
     candidates = np.flatnonzero(~mesh.valid.reshape(-1) & ~_rim(mesh))
     walls = grid[candidates]
