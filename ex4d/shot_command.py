@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +84,7 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="render N frames more that glide from the source camera to the first frame; they are cut from the result",
     )
+    parser.add_argument("--rasterizer", default="numba", help="see `ex4d doctor` (default: numba)")
     parser.add_argument("--seed", type=whole, default=0, help="of everything that is drawn at random (default: 0)")
 
 
@@ -90,7 +92,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     """Scene and conditioning folders below `work`, and the move's name for file names."""
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
-    from ex4d.render import RenderOptions
+    from ex4d.doors import choose
+    from ex4d.render import RASTERIZERS, RenderOptions
     from ex4d.scene import load_scene
     from ex4d.source_camera import rebased
     from ex4d.upstream.cameras import upstream_path, upstream_radius
@@ -109,10 +112,14 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     how = RenderOptions(
         geometry=arguments.geometry,
         persist=arguments.persist,
+        rasterizer=arguments.rasterizer,
         filter_type=arguments.filter_type,
         use_dwmesh=bool(arguments.use_dwmesh),
     )
     how.check()
+    rasterizer = choose(RASTERIZERS, arguments.rasterizer, "rasterizer")
+    if not rasterizer.commercial_use:
+        print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
     depth = [] if arguments.depth is None else [arguments.depth]
     pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera)
     scene = load_scene(scene_folder)
@@ -148,6 +155,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         seed=arguments.seed,
         save_depth=arguments.save_depth,
     )
+    if arguments.lead_in and not json.loads((conditioning / "coverage.json").read_text("utf-8"))["lead_in"]:
+        print("note: the shot starts at the source camera, so it got no lead-in", file=sys.stderr)
     return scene_folder, conditioning, name
 
 
