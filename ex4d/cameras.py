@@ -23,6 +23,8 @@ from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 from shared_protocol.moves import MOVES, eye_at, look_at
 
 LARGEST_SIDE = 16384  # pixels; far beyond what anyone renders, and small enough that a slip cannot fill the memory
+FURTHEST_PLACE = 1e12  # scene units; further, and sums with the mesh's own sizes lose all digits
+FOCAL_RANGE = 1e-3, 1e9  # pixels; beyond either, a lens is a slip, and its products soon leave the numbers there are
 _RIGID_TOLERANCE = 1e-3  # poses come through float32 matrices of other programs
 _UPSTREAM_FPS = Fraction(30)  # the public code writes no rate into its files, and its videos at 30
 
@@ -119,6 +121,15 @@ def check_path(path: CameraPath) -> None:
             (~np.isfinite(path.world_from_camera).all(axis=(1, 2)), "its pose has a value that is not a number"),
             (~np.isfinite(path.intrinsics).all(axis=1), "its lens has a value that is not a number"),
             ((path.intrinsics[:, :2] <= 0.0).any(axis=1), "its focal length is not positive"),
+            (
+                (path.intrinsics[:, :2] < FOCAL_RANGE[0]).any(axis=1)
+                | (np.abs(path.intrinsics) > FOCAL_RANGE[1]).any(axis=1),
+                f"its lens is not within {FOCAL_RANGE[0]:g} to {FOCAL_RANGE[1]:g} pixels",
+            ),
+            (
+                (np.abs(path.world_from_camera[:, :3, 3]) > FURTHEST_PLACE).any(axis=1),
+                f"it stands further than {FURTHEST_PLACE:g} units away",
+            ),
             (~(off <= _RIGID_TOLERANCE), "its pose is scaled or sheared, not a rotation"),
             (~(bottom <= _RIGID_TOLERANCE), "the last row of its pose is not 0 0 0 1"),
             (~(np.linalg.det(np.nan_to_num(rotation)) > 0.0), "its pose mirrors the world"),

@@ -53,23 +53,35 @@ class Console:
 def output_folder(folder: Path) -> Iterator[Path]:
     """An output folder with nothing in it, so that nothing is written over.
 
-    When the block fails or is stopped, what it made is removed again: the same command can then be repeated.
+    When the block fails or is stopped, what it made is removed again, and so are folders that were made for it: the
+    same command can then be repeated.
     """
-    before = folder.is_dir()
     try:
-        if before and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise Ex4dError(
                 BAD_INPUT, f"{folder} already has files in it.", "Name another --output_dir, or empty that one."
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
     except OSError as error:
         raise disk_error(folder, error) from error
     try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(folder, error) from error
         yield folder
     except BaseException:
-        for part in PARTS:
-            shutil.rmtree(folder / part, ignore_errors=True)
-        if not before:
-            with contextlib.suppress(OSError):  # not empty: somebody else put something there
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            _emptied(folder)
+            for path in made:
+                path.rmdir()
         raise
+
+
+def _emptied(folder: Path) -> None:
+    """Removes all that is in a folder, if there is one; it was empty before the command."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

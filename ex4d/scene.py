@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ex4d.cameras import check_path, path_from_value, path_value, standing_still
+from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value, standing_still
 from ex4d.files import replacing
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
-from ex4d.mesh.lift import FURTHEST, adjust_depth, default_intrinsics, far_depth, lift
+from ex4d.mesh.lift import FURTHEST, NEAREST, adjust_depth, default_intrinsics, far_depth, lift
 from ex4d.values import BORDER, F32, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
@@ -41,7 +41,7 @@ def build_scene(
 
     Raises:
         Ex4dError: SIZE_MISMATCH when clip, depth and camera differ in size or length, BAD_INPUT for depth that is not
-            positive and finite, or a focal length that is not positive.
+            positive and finite, or all too near or too far, and for a camera that cannot be used.
     """
     total, height, width = clip.frames.shape[:3]
     if depth.z.shape != (total, height, width):
@@ -53,8 +53,16 @@ def build_scene(
         )
     if total == 0:
         raise Ex4dError(BAD_INPUT, "The clip has no frames.")
-    if not (np.isfinite(depth.z).all() and depth.z.min() > 0.0):
+    nearest = float(depth.z.min())  # of anything with a value that is not a number, it is that
+    if not (np.isfinite(depth.z).all() and nearest > 0.0):
         raise Ex4dError(BAD_INPUT, "The depth has values that are not positive numbers.", "Check the depth files.")
+    limit = np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
+    if not NEAREST <= nearest <= limit:
+        raise Ex4dError(
+            BAD_INPUT,
+            f"The nearest depth of the clip is {nearest:.3g}; {NEAREST:.0e} to {limit:.0f} units can be used.",
+            "Give depth, and the positions of cameras with it, in another unit.",
+        )
     if camera is None:
         camera = standing_still(default_intrinsics(width, height, focal), total, clip.fps)
     elif (len(camera.world_from_camera), camera.height, camera.width) != (total, height, width):
@@ -64,8 +72,9 @@ def build_scene(
             f"{total} of {width}x{height}.",
             "Both must have the same size and length.",
         )
+    check_path(camera)
     notes = clip.notes + depth.notes
-    z, limit = depth.z, np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
+    z = depth.z
     if z.max() > limit:
         z = np.minimum(z, limit)
         notes += (f"depth beyond {limit:.0f} units was brought to there",)
@@ -100,11 +109,19 @@ def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
         float(values[t])
         for values in (source.focal, source.cx, source.cy, source.disparity_scale, source.disparity_shift)
     )
-    if not (np.isfinite([focal, cx, cy, scale, shift]).all() and focal > 0.0):
+    least, most = FOCAL_RANGE
+    if not (least <= focal <= most and max(abs(cx), abs(cy)) <= most and np.isfinite([cx, cy, scale, shift]).all()):
         raise Ex4dError(BAD_INPUT, f"The source mesh of frame {t + 1} has settings that cannot be used.")
     camera = Intrinsics(scene.intrinsics.width, scene.intrinsics.height, focal, focal, cx, cy)
     lifted = scene.mesh_depth[index]
-    return DWMesh(adjust_depth(lifted, scale, shift), scene.mesh_valid[index], camera, lifted)
+    adjusted = adjust_depth(lifted, scale, shift)
+    if adjusted.min() < NEAREST:
+        raise Ex4dError(
+            BAD_INPUT,
+            f"Scale and shift of the source mesh of frame {t + 1} bring it onto the camera itself.",
+            "Make them smaller.",
+        )
+    return DWMesh(adjusted, scene.mesh_valid[index], camera, lifted)
 
 
 def save_scene(

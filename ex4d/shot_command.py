@@ -169,20 +169,22 @@ def _recon(arguments: argparse.Namespace) -> None:
 
     with output_folder(arguments.output_dir) as out, Console() as console:
         scene_folder, folder, name = _condition(arguments, out, console)
-    made = load_conditioning(scene_folder, folder)
-    shot = made.shot
-    write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
-    write_video(out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps)
-    if arguments.save_mesh:
-        posed = posed_mesh(shot.scene, shot.source, made.lead_in)
-        write_ply(out / "DW-Mesh.ply", posed, seen_only=not arguments.use_dwmesh)
-    if arguments.save_camera:
-        save_path(out / f"camera_{name}.npz", shot.path)
-    for kind in ("colour", "mask", *(("depth",) if arguments.save_depth else ())):
-        (folder / kind).replace(out / kind)
-    for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
-        (folder / file).replace(out / file)
-    folder.rmdir()
+        made = load_conditioning(scene_folder, folder)
+        shot = made.shot
+        write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
+        write_video(
+            out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps
+        )
+        if arguments.save_mesh:
+            posed = posed_mesh(shot.scene, shot.source, made.lead_in)
+            write_ply(out / "DW-Mesh.ply", posed, seen_only=not arguments.use_dwmesh)
+        if arguments.save_camera:
+            save_path(out / f"camera_{name}.npz", shot.path)
+        for kind in ("colour", "mask", *(("depth",) if arguments.save_depth else ())):
+            (folder / kind).replace(out / kind)
+        for file in ("camera.json", "coverage.json", "source_model.json", "provenance.json"):
+            (folder / file).replace(out / file)
+        folder.rmdir()
     print(f"{_frames(len(made.colour))} in {out}; the source saw {made.coverage.mean():.0%} of the new view")
 
 
@@ -195,14 +197,13 @@ def _reshoot(arguments: argparse.Namespace) -> None:
 
     generator = choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
     arguments.geometry = arguments.geometry or generator.geometry
-    with Console() as console:
-        with output_folder(arguments.output_dir) as out:
-            scene_folder, conditioning, _ = _condition(arguments, out, console)
+    with output_folder(arguments.output_dir) as out, Console() as console:
+        scene_folder, conditioning, _ = _condition(arguments, out, console)
         pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
-    take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
-    frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
-    write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
-    pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
+        take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
+        frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
+        write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
+        pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
     print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
 
 

@@ -50,7 +50,8 @@ def read_depth(paths: Sequence[Path], kind: str, first: int, frames: int, progre
     if kinds == {".npz"} and len(files) == 1:
         stored, name = _read_npz(files[0])
         chosen = _window(len(stored), first, frames, notes)
-        values = np.asarray(stored[chosen], np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinitely far
+            values = np.asarray(stored[chosen], np.float32)
         found = "disparity" if "disp" in name.lower() else "depth"
         if progress is not None:
             progress(frames, frames)

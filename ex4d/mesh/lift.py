@@ -12,6 +12,7 @@ from ex4d.values import BORDER, F32, F64, Bool, DWMesh, Intrinsics
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 FURTHEST = 1e6  # scene units; the adjustment below never gives more, so neither may a mesh
+NEAREST = 1e-9  # scene units; what is nearer is a zero that was rounded, and its inverse soon leaves float32
 _FAR_FACTOR = 4.0  # the skirt, in multiples of the depth that 99 % of the clip is nearer than
 _SAMPLES = 4_000_000  # for percentiles; a regular subset of longer clips does as well
 
@@ -71,7 +72,8 @@ def lift(depth: F32, far: float, *, edge_ratio: float = EDGE_RATIO) -> tuple[F32
 
 def adjust_depth(depth: F32, scale: float, shift: float) -> F32:
     """Scale and shift of the disparity: z' = 1 / max(scale / z + shift, 1e-6). Blender's node group does the same."""
-    disparity = np.maximum(scale / depth.astype(np.float64) + shift, 1.0 / FURTHEST)
+    with np.errstate(over="ignore"):  # what is infinite becomes a depth of 0
+        disparity = np.maximum(scale / depth.astype(np.float64) + shift, 1.0 / FURTHEST)
     return (1.0 / disparity).astype(np.float32)
 
 

@@ -14,9 +14,10 @@ from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
+from ex4d.upstream.cameras import FAR, NEAR
 from ex4d.upstream.mesh import upstream_mesh
 from ex4d.upstream.render import first_frame, render_upstream
-from ex4d.values import BORDER, F32, U8, Bool, Conditioning, Shot
+from ex4d.values import BORDER, F32, U8, Bool, Conditioning, DWMesh, Shot
 from shared_protocol.errors import BAD_INPUT, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
 View = tuple[U8, Bool, F32]  # colour, mask, z-depth
@@ -133,6 +134,12 @@ def _own(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
 def _upstream(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
     """The same as the public code does it; its first frame is the source's, whatever the camera."""
     scene, path, source = shot.scene, shot.path, shot.source
+    if not any(_within_upstream(scene_mesh(scene, source, t)) for t in range(len(source.frame))):
+        raise Ex4dError(
+            BAD_INPUT,
+            f"No depth of the clip lies between {NEAR:g} and {FAR:g} units, where the public code's camera sees.",
+            "Give depth in another unit, or use --geometry closed.",
+        )
 
     def frame(index: int) -> View:
         closed = scene_mesh(scene, source, index)
@@ -152,6 +159,12 @@ def _upstream(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
         return colour, mask, z
 
     return frame
+
+
+def _within_upstream(mesh: DWMesh) -> bool:
+    """Whether any of the picture lies between that code's clipping planes."""
+    depth = mesh.depth[BORDER:-BORDER, BORDER:-BORDER]
+    return bool(((depth > NEAR) & (depth < FAR)).any())
 
 
 def _persistence(
