@@ -16,7 +16,7 @@ from shared_protocol.client import new_job_id
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 from shared_protocol.messages import Generate, Reconstruct, Render
 
-from . import camera_path, compat, places, runtime, source_camera, status, strips, versions
+from . import camera_path, compat, places, reconstruction, runtime, source_camera, status, strips, versions
 from .core import camera_file, project, sidecar
 from .core import events as ev
 
@@ -119,6 +119,7 @@ def sample(scene: bpy.types.Scene) -> Shot:
         lead_in=settings.lead_in,
         seed=settings.seed if settings.lead_in else 0,
     )
+    reconstruction.show_geometry(scene, job.geometry)
     return Shot(job, sidecar.shot_hash(job))
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Geometry Nodes group that turns a sequence of depth EXRs into the depth watertight mesh.
+"""The Geometry Nodes group that turns a sequence of depth EXRs into the mesh that the engine renders.
 
-It is the engine's mesh, vertex for vertex: texel (row j, column i) of the EXR is vertex j * (W + 4) + i, on the ray
-through the picture position u = clamp(i - 1.5, 0, W), v = clamp(j - 1.5, 0, H); R is its depth, G and B say whether the
-lower and the upper triangle of the quad to its lower right were seen by the source camera. A back over the corners
-closes it (with four vertices of its own, at the end). Only native nodes: files work where this extension is not
-installed, and every number is an input that can be dragged and keyed.
+Texel (row j, column i) of the EXR lies on the ray through the picture position u = clamp(i - 1.5, 0, W),
+v = clamp(j - 1.5, 0, H); R is its depth, G and B say whether the lower and the upper triangle of the quad to its lower
+right were seen by the source camera. A back over the corners closes it. What was not seen is divided along its edges
+(`mesh_parts`). Only native nodes: files work where this extension is not installed, and every number is an input that
+can be dragged and keyed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 import bpy
 
 from . import compat
+from .mesh_parts import build_parts, build_width
 from .node_builder import TreeBuilder
 
 GROUP = "EX-4D Mesh"
 MODIFIER = "EX-4D Mesh"
-VERSION = 1  # of the group; a file may hold several
+VERSION = 2  # of the group; a file may hold several
 VERSION_KEY = "ex4d_mesh_nodes"
 
 UV_MAP = "UVMap"
@@ -28,6 +29,10 @@ TINT = "unseen_tint"  # float per face: how much of the tint the material shows
 
 UNSEEN_TINT, UNSEEN_SHOW, UNSEEN_HIDE = "Tint", "Show", "Hide"
 UNSEEN_CHOICES = (UNSEEN_TINT, UNSEEN_SHOW, UNSEEN_HIDE)
+
+CLOSED, BOUNDED = "Closed", "Bounded"
+WALL_CHOICES = (CLOSED, BOUNDED)
+_CHOICES = {"Unseen": UNSEEN_CHOICES, "Walls": WALL_CHOICES}  # the menus
 
 _PICTURE_PANEL = "Reconstruction"
 # Name, socket type, default, minimum, maximum, description. An artist's own first, then what belongs to the files.
@@ -39,13 +44,21 @@ _INPUTS: tuple[tuple[str, str, Any, Any, Any, str], ...] = (
     ("Principal Y", "Float", 0.0, -1e6, 1e6, "Where the source camera's axis meets the picture, pixels from the top"),
     ("Frame Start", "Int", 1, -1_000_000, 1_000_000, "Scene frame that shows the first picture"),
     ("Unseen", "Menu", UNSEEN_TINT, None, None, "What becomes of faces that the source camera did not see"),
+    ("Walls", "Menu", CLOSED, None, None, "What hangs behind the edges of things; as it is rendered"),
     ("Depth", "Image", None, None, None, "EXR sequence with depth and validity"),
     ("Material", "Material", None, None, None, "Shows the pictures"),
     ("Width", "Int", 1, 1, 16384, "Width of the pictures"),
     ("Height", "Int", 1, 1, 16384, "Height of the pictures"),
     ("Frames", "Int", 1, 1, 1_000_000, "Number of pictures"),
 )
-_FILES = ("Depth", "Material", "Width", "Height", "Frames")  # these go with the files and are not for dragging
+_FILES = (
+    "Walls",
+    "Depth",
+    "Material",
+    "Width",
+    "Height",
+    "Frames",
+)  # these go with the files and are not for dragging
 
 
 def ensure_group() -> bpy.types.NodeTree:
@@ -89,15 +102,23 @@ def draw_input(layout: bpy.types.UILayout, modifier: bpy.types.Modifier, name: s
     layout.prop(owner, prop, text=name)
 
 
+def has_input(modifier: bpy.types.Modifier, name: str) -> bool:
+    """Whether the modifier's group, which may be of an older release, has this input."""
+    return any(
+        item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name
+        for item in modifier.node_group.interface.items_tree
+    )
+
+
 def get_input(modifier: bpy.types.Modifier, name: str) -> Any:
-    """An input's value. On an evaluated object's modifier: as animated. For "Unseen": one of `UNSEEN_CHOICES`."""
+    """An input's value. On an evaluated object's modifier: as animated. Of a menu: the name of the choice."""
     value = compat.modifier_input(modifier, _identifier(modifier.node_group, name))
-    return UNSEEN_CHOICES[value] if name == "Unseen" and isinstance(value, int) else value
+    return _CHOICES[name][value] if name in _CHOICES and isinstance(value, int) else value
 
 
 def set_input(modifier: bpy.types.Modifier, name: str, value: Any) -> None:
-    """Sets an input by name. "Unseen" takes one of `UNSEEN_CHOICES`."""
-    choices = UNSEEN_CHOICES if name == "Unseen" else ()
+    """Sets an input by name. Menus take the name of a choice."""
+    choices = _CHOICES.get(name, ())
     compat.set_modifier_input(modifier, _identifier(modifier.node_group, name), value, choices)
 
 
@@ -138,35 +159,71 @@ def _build(group: bpy.types.NodeTree) -> None:
     column = b.math("ROUND", b.math("MULTIPLY_ADD", last_column, 0.5, y), label="Column")
     u = b.clamp(b.math("SUBTRACT", column, 1.5), 0.0, width, label="u")
     v = b.clamp(b.math("SUBTRACT", row, 1.5), 0.0, height, label="v")
+    edges = b.math("ADD", _at_either_end(b, row, last_row), _at_either_end(b, column, last_column), label="Edges")
 
     geometry, texel = _sample(b, flat, given, row, column)
-    uv = b.vector(b.math("DIVIDE", u, width), b.math("SUBTRACT", 1.0, b.math("DIVIDE", v, height)))
-    geometry = _store(b, geometry, UV_MAP, "FLOAT2", "CORNER", _on_points(b, uv))
+    bounded = _choice(b, given["Walls"], WALL_CHOICES)
+    geometry, reach = _reach(b, geometry, texel, given, bounded)
+    separate = b.node("GeometryNodeSeparateGeometry", domain="FACE")
+    b.feed(separate, "Geometry", geometry)
+    b.feed(separate, "Selection", _seen(b, texel, last_column))
+    raw, _, _ = b.split(texel)
+    z = _adjusted(b, given, raw)
 
-    seen = _seen(b, texel, last_column)
-    geometry = _store(b, geometry, SEEN, "BOOLEAN", "FACE", seen)
+    whole = _store(b, separate.outputs[0], UV_MAP, "FLOAT2", "CORNER", _on_points(b, _uv(b, given, u, v)))
+    whole = _store(b, whole, SEEN, "BOOLEAN", "FACE", True)
+    whole = _store(b, whole, TINT, "FLOAT", "FACE", 0.0)
+    whole = b.call("GeometryNodeSetPosition", {"Geometry": whole, "Position": _lifted(b, given, u, v, z)}, label="Lift")
+
+    parts, (u, v, z), seen = build_parts(b, separate.outputs[1], b.vector(u, v, z), reach, raw, edges, bounded)
+    shown = _choice(b, given["Unseen"], UNSEEN_CHOICES)
+    parts = _store(b, parts, UV_MAP, "FLOAT2", "CORNER", _on_points(b, _uv(b, given, u, v)))
+    parts = _store(b, parts, SEEN, "BOOLEAN", "FACE", seen)
+    parts = b.call("GeometryNodeSetPosition", {"Geometry": parts, "Position": _lifted(b, given, u, v, z)}, label="Lift")
     unseen = b.call(
         "FunctionNodeBooleanMath",
         {0: b.call("GeometryNodeInputNamedAttribute", {"Name": SEEN}, data_type="BOOLEAN")},
         operation="NOT",
     )
-    choice = _choice(b, given["Unseen"])
-    tinted = b.math("MULTIPLY", unseen, b.math("COMPARE", choice, 0.0, 0.5), label="Tinted")
-    geometry = _store(b, geometry, TINT, "FLOAT", "FACE", tinted)
+    tinted = b.math("MULTIPLY", unseen, b.math("COMPARE", shown, 0.0, 0.5), label="Tinted")
+    parts = _store(b, parts, TINT, "FLOAT", "FACE", tinted)
+    hidden = b.math("MULTIPLY", unseen, b.math("COMPARE", shown, 2.0, 0.5), label="Hidden")
+    parts = b.call("GeometryNodeDeleteGeometry", {"Geometry": parts, "Selection": hidden}, domain="FACE", mode="ALL")
 
-    geometry = b.call(
-        "GeometryNodeSetPosition", {"Geometry": geometry, "Position": _lifted(b, given, texel, u, v)}, label="Lift"
-    )
-    hidden = b.math("MULTIPLY", unseen, b.math("COMPARE", choice, 2.0, 0.5), label="Hidden")
-    geometry = b.call(
-        "GeometryNodeDeleteGeometry", {"Geometry": geometry, "Selection": hidden}, domain="FACE", mode="ALL"
-    )
-    geometry = b.call("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": given["Material"]})
+    join = b.node("GeometryNodeJoinGeometry")
+    for part in (parts, whole):  # the node takes the last link first
+        b.feed(join, "Geometry", part)
+    geometry = b.call("GeometryNodeSetMaterial", {"Geometry": join.outputs[0], "Material": given["Material"]})
     b.feed(b.node("NodeGroupOutput"), "Geometry", geometry)
     for item in group.interface.items_tree:  # a menu socket knows its choices once it is linked
-        if item.item_type == "SOCKET" and item.name == "Unseen":
-            item.default_value = UNSEEN_TINT
+        if item.item_type == "SOCKET" and item.name in _CHOICES:
+            item.default_value = _CHOICES[item.name][0]
     b.arrange()
+
+
+def _reach(b: TreeBuilder, geometry: Any, texel: Any, given: dict[str, Any], bounded: Any) -> tuple[Any, Any]:
+    """How far back bounded walls go from each point, as a share of its depth: a thing is as deep as it is wide."""
+    depth, _, _ = b.split(texel)
+    width = build_width(b, depth, b.integer("ADD", given["Height"], 4), b.integer("ADD", given["Width"], 4))
+    share = b.math("DIVIDE", width, given["Focal"])
+    needed = b.call("GeometryNodeSwitch", {"Switch": bounded, "False": 0.0, "True": share}, input_type="FLOAT")
+    capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
+    capture.capture_items.new("FLOAT", "Reach")
+    b.feed(capture, "Geometry", geometry)
+    b.feed(capture, "Reach", needed)
+    return capture.outputs[0], capture.outputs["Reach"]
+
+
+def _at_either_end(b: TreeBuilder, number: Any, last: Any) -> Any:
+    """1 for the first and the last row (column) of the grid, else 0."""
+    return b.math(
+        "ADD", b.math("LESS_THAN", number, 0.5), b.math("GREATER_THAN", number, b.math("SUBTRACT", last, 0.5))
+    )
+
+
+def _uv(b: TreeBuilder, given: dict[str, Any], u: Any, v: Any) -> Any:
+    down = b.math("SUBTRACT", 1.0, b.math("DIVIDE", v, given["Height"]))
+    return b.vector(b.math("DIVIDE", u, given["Width"]), down)
 
 
 def _flat_grid(b: TreeBuilder, last_row: Any, last_column: Any) -> Any:
@@ -234,21 +291,24 @@ def _seen(b: TreeBuilder, texel: Any, last_column: Any) -> Any:
     return b.math("GREATER_THAN", valid, 0.5, label="Seen")
 
 
-def _lifted(b: TreeBuilder, given: dict[str, Any], texel: Any, u: Any, v: Any) -> Any:
-    """Point at its depth on its ray, in Blender's camera axes (x right, y up, looking along -z)."""
-    depth, _, _ = b.split(texel)
+def _adjusted(b: TreeBuilder, given: dict[str, Any], depth: Any) -> Any:
+    """Depth with the artist's scale and shift of its disparity."""
     disparity = b.math("ADD", b.math("DIVIDE", given["Disparity Scale"], depth), given["Disparity Shift"])
-    z = b.math("DIVIDE", 1.0, b.math("MAXIMUM", disparity, 1e-6), label="Depth")
+    return b.math("DIVIDE", 1.0, b.math("MAXIMUM", disparity, 1e-6), label="Depth")
+
+
+def _lifted(b: TreeBuilder, given: dict[str, Any], u: Any, v: Any, z: Any) -> Any:
+    """Point at its depth on its ray, in Blender's camera axes (x right, y up, looking along -z)."""
     x = b.math("DIVIDE", b.math("SUBTRACT", u, given["Principal X"]), given["Focal"])
     y = b.math("DIVIDE", b.math("SUBTRACT", given["Principal Y"], v), given["Focal"])
     return b.vector(b.math("MULTIPLY", x, z), b.math("MULTIPLY", y, z), b.math("MULTIPLY", z, -1.0), label="Position")
 
 
-def _choice(b: TreeBuilder, menu: Any) -> Any:
-    """The "Unseen" menu as a number, in the order of `UNSEEN_CHOICES`."""
+def _choice(b: TreeBuilder, menu: Any, choices: tuple[str, ...]) -> Any:
+    """A menu as a number, in the order of `choices`."""
     node = b.node("GeometryNodeMenuSwitch", data_type="INT")
     # The modifier stores the number that an item got when it was made: 0 and 1 are those the node comes with.
-    for number, name in enumerate(UNSEEN_CHOICES):
+    for number, name in enumerate(choices):
         if number < len(node.enum_items):
             node.enum_items[number].name = name
         else:

@@ -99,6 +99,7 @@ class EX4D_OT_choose_door(bpy.types.Operator):
     def execute(self, context):
         """Note the choice in the scene."""
         setattr(context.scene.ex4d, "estimator" if self.kind == "depth" else "generator", self.name)
+        reconstruction.show_geometry(context.scene, jobs.geometry(context.scene))
         return {"FINISHED"}
 
 

@@ -161,9 +161,8 @@ def _take(layout, context, settings, reconstructed, ready):
     column.enabled = reconstructed
     column.label(text="4  Coverage", icon="RENDER_STILL")
     column.prop(settings, "geometry")
-    if jobs.geometry(context.scene) == "bounded":
-        for line in _lines("Bounded: the viewport shows the closed mesh, which hides more", _columns(context)):
-            column.label(text=line)
+    if settings.geometry == "auto":
+        column.label(text=f"{jobs.geometry(context.scene).title()}, for this generator", icon="BLANK1")
     column.prop(settings, "persist")
     column.prop(settings, "lead_in")
     row = column.row()

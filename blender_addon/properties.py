@@ -13,6 +13,8 @@ from bpy.props import (
 
 from shared_protocol.moves import MOVES
 
+from . import jobs, reconstruction
+
 PATHS = (  # of a scene
     "clip_path", "depth_path", "source_camera_path", "reconstruct_folder", "render_folder", "take_folder"
 )  # fmt: skip
@@ -34,6 +36,10 @@ def _is_camera(settings: bpy.types.PropertyGroup, obj: bpy.types.Object) -> bool
 
 def _camera_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     settings.clip_start = settings.id_data.frame_start
+
+
+def _geometry_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    reconstruction.show_geometry(settings.id_data, jobs.geometry(settings.id_data))
 
 
 class EX4D_PG_Scene(bpy.types.PropertyGroup):
@@ -127,6 +133,7 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
             ),
             ("bounded", "Bounded", "Things are taken for a tenth of their distance thick: more of the far is seen"),
         ),
+        update=_geometry_chosen,
     )
     persist: BoolProperty(
         name="Keep background",
@@ -139,7 +146,7 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
         default=0,
         min=0,
         soft_max=48,
-        max=1000,
+        max=480,
     )
 
     generator: StringProperty(name="Generator", description="What paints the new shot", default="preview")

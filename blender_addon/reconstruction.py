@@ -114,6 +114,7 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
             "Disparity Scale": 1.0,
             "Disparity Shift": 0.0,
             "Unseen": mesh_nodes.UNSEEN_TINT,
+            "Walls": mesh_nodes.CLOSED,
         },
     )
     mesh.data.materials.append(material)
@@ -180,6 +181,17 @@ def show_alone(scene: bpy.types.Scene, collection_name: str) -> None:
             obj.hide_viewport = obj.hide_render = obj.name != mesh
     if chosen.shot_camera:
         scene.camera = bpy.data.objects[chosen.shot_camera]
+
+
+def show_geometry(scene: bpy.types.Scene, geometry: str) -> None:
+    """Have the meshes of all reconstructions in the scene stand as they are rendered: "closed" or "bounded"."""
+    walls = mesh_nodes.BOUNDED if geometry == "bounded" else mesh_nodes.CLOSED
+    for name in names_in(scene):
+        mesh = bpy.data.objects.get(find(name).mesh)
+        modifier = mesh_nodes.find_modifier(mesh) if mesh is not None and mesh.library is None else None
+        if modifier is not None and mesh_nodes.has_input(modifier, "Walls"):
+            if mesh_nodes.get_input(modifier, "Walls") != walls:  # setting it has the mesh made anew
+                mesh_nodes.set_input(modifier, "Walls", walls)
 
 
 def manifest_of(collection_name: str) -> SceneManifest:

@@ -54,6 +54,7 @@ def _reconstructed(event: ev.JobFinished) -> None:
         place = source_camera.place_from_text(scene.ex4d.reconstruct_place)
         built = reconstruction.build(scene, event.folder, name=event.folder.name, artifact=event.artifact, place=place)
         reconstruction.show_alone(scene, built.collection)
+        reconstruction.show_geometry(scene, jobs.geometry(scene))
         manifest = reconstruction.manifest_of(built.collection)
         scene.ex4d.draft_depth = manifest.draft
         count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"

@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 
 from ex4d.cameras import camera_from_world, load_path, static_source
-from ex4d.mesh import face_valid, faces, ray_positions, vertices
+from ex4d.mesh import face_valid, faces, ray_positions
+from ex4d.mesh.edges import EDGE_RATIO
+from ex4d.mesh.surface import bounded, closed
 from ex4d.render import render_frame
 from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
 from ex4d.values import CameraPath, Clip, DepthVideo, Intrinsics, SourceModel
@@ -73,20 +75,26 @@ def path(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def mesh(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Vertices, faces, validity and texture coordinates for each of the request's samples of the source mesh."""
+    """Triangles [F, 3, 3], whether each was seen, and texture coordinates, for each sample of the source mesh."""
     scene = load_scene(folder)
     source = _source(request["samples"])
-    found = [scene_mesh(scene, source, t) for t in range(len(source.frame))]
-    camera = scene.intrinsics
-    u, v = ray_positions(camera.height, camera.width)
-    grid = np.stack(np.meshgrid(u / camera.width, 1.0 - v / camera.height), axis=-1)
-    return {
-        "position": np.stack([vertices(m) for m in found]),
-        "seen": np.stack([face_valid(m) for m in found]),
-        "faces": faces(camera.height, camera.width),
-        "uv": grid.reshape(-1, 2),
-        "far": np.array(scene.far),
-    }
+    answer = {}
+    for t in range(len(source.frame)):
+        found = scene_mesh(scene, source, t)
+        surface = bounded(found) if request.get("geometry") == "bounded" else closed(found)
+        drawn = surface.faces[(surface.faces != surface.faces[:, :1]).any(axis=1)]  # others have no area
+        corners, lens = surface.points[drawn], found.intrinsics
+        u = corners[..., 0] / corners[..., 2] * lens.fx + lens.cx
+        v = corners[..., 1] / corners[..., 2] * lens.fy + lens.cy
+        answer[f"corners{t}"] = corners
+        answer[f"seen{t}"] = surface.valid[(surface.faces != surface.faces[:, :1]).any(axis=1)]
+        answer[f"uv{t}"] = np.stack([u / lens.width, 1.0 - v / lens.height], axis=-1)
+    return answer
+
+
+def rules(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Numbers that the mesh is made by."""
+    return {"rules": np.array([EDGE_RATIO])}
 
 
 def render(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -99,9 +107,23 @@ def render(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
         given = np.array(sample["world_from_camera"]).reshape(4, 4)
         pose = camera_from_world(scene.camera.world_from_camera[source.frame[t]]) @ given
         picture = scene.clip.frames[source.frame[t]]
-        colour, mask, _ = render_frame(scene_mesh(scene, source, t), picture, pose, lens)
+        found = scene_mesh(scene, source, t)
+        colour, mask, z = render_frame(found, picture, pose, lens, geometry=request.get("geometry", "closed"))
         answer[f"colour{t}"], answer[f"mask{t}"] = colour, mask
+        answer[f"linear{t}"] = _linear(picture, z, pose, lens, found.intrinsics)
     return answer
+
+
+def _linear(picture: np.ndarray, z: np.ndarray, pose: np.ndarray, lens: Intrinsics, source: Intrinsics) -> np.ndarray:
+    """The source picture at each pixel's place, as Blender's "Linear" has it: the engine is sharper."""
+    v, u = np.mgrid[: z.shape[0], : z.shape[1]] + 0.5
+    seen = np.where(z > 0.0, z, 1.0)
+    point = np.stack([(u - lens.cx) / lens.fx * seen, (v - lens.cy) / lens.fy * seen, seen], -1)
+    x, y, depth = np.moveaxis(point @ pose[:3, :3].T + pose[:3, 3], -1, 0)
+    at = (source.fx * x / depth + source.cx - 0.5, source.fy * y / depth + source.cy - 0.5)
+    across, down = (values.astype(np.float32) for values in at)
+    exact = picture.astype(np.float32)  # with 8-bit pictures OpenCV rounds places to a 32nd of a pixel
+    return cv2.remap(exact, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def read(folder: Path, request: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -179,6 +201,6 @@ def _source(samples: list[dict[str, Any]]) -> SourceModel:
 
 
 if __name__ == "__main__":
-    commands = (make, path, mesh, render, read, export, sound)
+    commands = (make, path, mesh, rules, render, read, export, sound)
     command = {one.__name__: one for one in commands}[sys.argv[1]]
     np.savez(sys.argv[3], **command(Path(sys.argv[2]), json.load(sys.stdin)))

@@ -13,58 +13,49 @@ import bpy
 import numpy as np
 import pytest
 
-from blender_addon import camera_path, mesh_nodes, reconstruction
+from blender_addon import camera_path, mesh_nodes, mesh_parts, reconstruction
 from shared_protocol.errors import Ex4dError
 
-from .conftest import mesh_arrays
-
-FLIP = np.array([1.0, -1.0, -1.0])
+from .conftest import assert_same_triangles, mesh_arrays
 
 
 def _modifier(built: reconstruction.Built) -> bpy.types.Modifier:
     return mesh_nodes.find_modifier(bpy.data.objects[built.mesh])
 
 
-def _corners_in_order(faces: np.ndarray) -> np.ndarray:
-    """Faces with their smallest index first, direction kept."""
-    first = faces.argmin(axis=1)
-    return np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
-
-
-def _assert_same_mesh(built: reconstruction.Built, scene: bpy.types.Scene, engine, folder: Path, frames) -> None:
+def _assert_same_mesh(
+    built: reconstruction.Built, scene: bpy.types.Scene, engine, folder: Path, frames, geometry: str = "closed"
+) -> None:
+    reconstruction.show_geometry(scene, geometry)
     samples = camera_path.sample(scene, built.shot_camera, built.mesh, frames)
-    expected = engine("mesh", folder, {"samples": [asdict(s) for s in samples]})
-    count = len(expected["uv"])
-    grid_faces = expected["faces"][:-2]
+    expected = engine("mesh", folder, {"samples": [asdict(s) for s in samples], "geometry": geometry})
     for t, frame in enumerate(frames):
         scene.frame_set(frame)
-        got = mesh_arrays(built.mesh)
-        position = expected["position"][t] * FLIP
-        assert got["position"].shape == (count + 4, 3)
-        size = np.linalg.norm(position, axis=1, keepdims=True)
+        shift = samples[t].disparity_shift
         # 32 bits hold each term of the disparity to 1e-7 of itself: where the shift takes it away, less is left.
-        z = -position[:, 2:]
-        precision = 5e-7 * np.maximum(1.0, 2.0 * np.abs(1.0 - samples[t].disparity_shift * z))
-        assert (np.abs(got["position"][:count] - position) / size / precision).max() < 1.0
-        assert np.array_equal(_corners_in_order(got["faces"][:-2]), _corners_in_order(grid_faces))
-        assert np.array_equal(got["seen"], expected["seen"][t])
-        # The back has corners of its own, at the same places.
-        back = position[np.unique(expected["faces"][-2:])]
-        ours = got["position"][np.unique(got["faces"][-2:])]
-        assert np.abs(np.sort(ours, axis=0) - np.sort(back, axis=0)).max() < 1e-6 * size.max()
-        uv = expected["uv"][got["faces"][:-2].reshape(-1)]
-        assert np.abs(got["uv"][:-6] - uv).max() < 1e-6
+        assert_same_triangles(
+            mesh_arrays(built.mesh),
+            expected,
+            t,
+            lambda z, shift=shift: 5e-7 * np.maximum(1.0, 2.0 * np.abs(1.0 - shift * z)),
+        )
 
 
+@pytest.mark.parametrize("geometry", ["closed", "bounded"])
 @pytest.mark.parametrize("which", ["landscape", "portrait"])
-def test_positions_faces_and_validity_are_the_engines(which, request, scene, engine):
+def test_positions_faces_and_validity_are_the_engines(which, geometry, request, scene, engine):
     folder = request.getfixturevalue(which)
     built = reconstruction.build(scene, folder, name="clip")
     last = scene.frame_end
-    _assert_same_mesh(built, scene, engine, folder, [1, (1 + last) // 2, last])
+    _assert_same_mesh(built, scene, engine, folder, [1, (1 + last) // 2, last], geometry)
 
 
-def test_dragged_inputs_give_the_engines_mesh(scene, engine, portrait):
+def test_a_gap_is_what_the_engine_calls_one(engine, tmp_path):
+    assert engine("rules", tmp_path, {})["rules"].tolist() == [mesh_parts.EDGE_RATIO]
+
+
+@pytest.mark.parametrize("geometry", ["closed", "bounded"])
+def test_dragged_inputs_give_the_engines_mesh(scene, engine, portrait, geometry):
     built = reconstruction.build(scene, portrait, name="clip")
     modifier = _modifier(built)
     for name, value in {
@@ -76,7 +67,7 @@ def test_dragged_inputs_give_the_engines_mesh(scene, engine, portrait):
         "Frame Start": 2,
     }.items():
         mesh_nodes.set_input(modifier, name, value)
-    _assert_same_mesh(built, scene, engine, portrait, [1, 2, 4])
+    _assert_same_mesh(built, scene, engine, portrait, [1, 2, 4], geometry)
 
 
 def test_a_shift_beyond_infinity_stays_finite_as_in_the_engine(scene, engine, landscape):

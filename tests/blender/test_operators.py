@@ -149,9 +149,31 @@ def test_the_geometry_is_the_generators_unless_the_artist_says(bench: Bench, eve
     bench.settings.generator, bench.settings.geometry = "preview", "closed"
     assert jobs.geometry(bench.scene) == "closed"
     bench.settings.geometry = "auto"
+    assert "Bounded, for this generator" in drawn()
     events.append(ev.LinkChanged(ev.RECONNECTING, "The backend does not answer any more.", "Press Start Backend."))
     bench.pump()
     assert jobs.geometry(bench.scene) == "bounded", "a backend that is away for a moment is the same one"
+
+
+def test_the_meshes_stand_as_they_are_rendered(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import jobs, mesh_nodes, reconstruction
+
+    names = [reconstruction.build(bench.scene, landscape, name="clip", artifact="ab" * 32).mesh for _ in range(2)]
+
+    def shown() -> set[str]:
+        return {mesh_nodes.get_input(mesh_nodes.find_modifier(bpy.data.objects[n]), "Walls") for n in names}
+
+    assert shown() == {mesh_nodes.CLOSED}
+    bench.settings.geometry = "bounded"
+    assert shown() == {mesh_nodes.BOUNDED}
+    bench.settings.geometry = "auto"
+    assert shown() == {mesh_nodes.CLOSED}
+    connected(events)
+    bench.pump()
+    assert jobs.sample(bench.scene).job.geometry == "bounded"
+    assert shown() == {mesh_nodes.BOUNDED}
+    bpy.ops.ex4d.choose_door(kind="generator", name="wan")
+    assert shown() == {mesh_nodes.CLOSED}
 
 
 def test_what_is_set_for_a_rendering_names_the_shot(bench: Bench, landscape: Path) -> None:
