@@ -17,9 +17,9 @@ from ex4d.doors import choose
 from ex4d.mesh.lift import adjust_depth
 from ex4d.mesh.surface import plain
 from ex4d.persist.align import Affine, align, align_all
-from ex4d.persist.evidence import depth_of, key_frames
+from ex4d.persist.evidence import depth_of, edge_reach, grown, key_frames
 from ex4d.persist.layers import Layer, build_layers, shows
-from ex4d.persist.space import Camera, clear_ways, filled_space
+from ex4d.persist.space import Camera, clear_ways, filled_space, things
 from ex4d.render.clip_space import to_clip
 from ex4d.render.frame import NEAR
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
@@ -119,15 +119,15 @@ class Background:
         )
         own_z = adjust_depth(depth_of(self.scene, frame), scale, shift)
         own = Camera(own_z, self.scene.camera.world_from_camera[frame], np.array([focal, focal, cx, cy]))
-        others = [
-            Camera(
-                np.ascontiguousarray(mesh.depth[BORDER:-BORDER, BORDER:-BORDER]),
-                layer.world_from_camera,
-                np.array([mesh.intrinsics.fx, mesh.intrinsics.fy, mesh.intrinsics.cx, mesh.intrinsics.cy]),
-            )
-            for layer, mesh in zip(self.layers, meshes, strict=True)
-        ]
-        filled = filled_space(self._moving(frame), own_z, focal)
+        moving = self._moving(frame)
+        around = grown(moving, edge_reach(*moving.shape))
+        others = []
+        for layer, mesh in zip(self.layers, meshes, strict=True):
+            depth, lens = np.ascontiguousarray(mesh.depth[BORDER:-BORDER, BORDER:-BORDER]), mesh.intrinsics
+            if layer.same_camera(own.world_from_camera, self.scene.camera.intrinsics[frame]):
+                depth = np.where(around, depth, np.minimum(depth, own_z))
+            others.append(Camera(depth, layer.world_from_camera, np.array([lens.fx, lens.fy, lens.cx, lens.cy])))
+        filled = filled_space(moving, own_z, focal)
         return clear_ways(mask, z, world_from_camera, intrinsics, own, others, filled)
 
     def _moving(self, frame: int) -> Bool:
@@ -138,7 +138,7 @@ class Background:
         moving = np.ones(z.shape, np.bool_)
         for layer in self.layers:
             moving &= ~shows(layer, z, pose, lens, scene.clip.frames[frame])
-        return moving
+        return things(moving)
 
 
 def build_background(scene: Scene, progress: Callable[[int, int], None] = lambda done, total: None) -> Background:

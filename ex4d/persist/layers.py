@@ -37,6 +37,10 @@ class Layer:
     world_from_camera: F64  # [4, 4]
     lens: F64  # [4] fx, fy, cx, cy
 
+    def same_camera(self, world_from_camera: F64, lens: F64) -> bool:
+        """Whether a camera stands where the layer's stands, and looks the same way through the same lens."""
+        return bool(same_cameras(self.world_from_camera, self.lens, world_from_camera[None], lens[None])[0])
+
 
 def build_layers(keys: KeyFrames, progress: Callable[[], None]) -> list[Layer]:
     """Chooses cameras one after another, each time the one that sees most of what is not in a layer yet.
@@ -80,13 +84,16 @@ def shows(layer: Layer, z: F32, world_from_camera: F64, lens: F64, picture: U8 |
     return out
 
 
+def same_cameras(pose: F64, lens: F64, poses: F64, lenses: F64) -> Bool:
+    """Which of some cameras [N, 4, 4] and lenses [N, 4] are the same as one."""
+    moved = np.abs(np.linalg.inv(pose) @ poses - np.eye(4)).max(axis=(1, 2))
+    return np.asarray((moved < _SAME_POSE) & (np.abs(lenses - lens).max(axis=1) < _SAME_POSE), np.bool_)
+
+
 def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer:
     """The layer of one key frame's camera: medians over the frames in which that same camera sees still things."""
     pose, lens = keys.world_from_camera[key], keys.lens[key]
-    relative = np.linalg.inv(pose) @ keys.world_from_camera
-    here = (np.abs(relative - np.eye(4)).max(axis=(1, 2)) < _SAME_POSE) & (
-        np.abs(keys.lens - lens).max(axis=1) < _SAME_POSE
-    )
+    here = same_cameras(pose, lens, keys.world_from_camera, keys.lens)
     picture, z = keys.pictures[key].copy(), keys.z[key].copy()
     frames, depth, chosen = keys.pictures[here], keys.z[here], still[here]
 
@@ -94,7 +101,7 @@ def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer
         medians(frames, depth, chosen, start, stop, picture, z)
 
     in_parallel(rows, len(z), threads())
-    known = np.asarray(chosen.any(axis=0), np.bool_)
+    known = np.asarray(chosen.sum(axis=0) >= min(2, len(chosen)), np.bool_)
     picture = _continued(picture, known)
     added = known.copy()
     for earlier in before:

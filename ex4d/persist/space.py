@@ -35,6 +35,20 @@ class Camera:
     lens: F64  # [4] fx, fy, cx, cy
 
 
+def things(moving: Bool) -> Bool:
+    """What moves, without lines and dots: depth that is not quite right leaves those along the edges of still things."""
+    count, label = cv2.connectedComponents(moving.astype(np.uint8), connectivity=8)
+    real = np.zeros(count, np.bool_)
+    real[np.unique(label[_core(moving)])] = True
+    return np.asarray(real[label], np.bool_)
+
+
+def _core(moving: Bool) -> Bool:
+    """The pixels with nothing but moving ones around them; beyond the picture's edge it goes on."""
+    kernel = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.erode(moving.astype(np.uint8), kernel, borderValue=1), np.uint8) > 0
+
+
 def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
     """Between which depths something that moves fills space, at each pixel of the source camera.
 
@@ -54,12 +68,26 @@ def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
     inside = np.asarray(cv2.distanceTransform(moving.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
     half = np.zeros(count, np.float32)
     np.maximum.at(half, label.astype(np.intp).reshape(-1), inside.reshape(-1))
-    half = half[label]
-    chord = 2.0 * np.sqrt(np.maximum(half * half - (half - inside) ** 2, 0.0)).astype(np.float32)
+    import os
+
+    FA = float(os.environ.get("FA", "1"))
+    BK = os.environ.get("BK", "1") == "1"
+    Q = float(os.environ.get("Q", "95"))
+    back = np.zeros(count, np.float32)
+    core = _core(moving)
+    for k in range(1, count):
+        part = (label == k) & core
+        if part.any():
+            back[k] = np.percentile(z[part], Q)
+    profile = np.sqrt(np.maximum(1.0 - (1.0 - inside / np.maximum(half[label], 1.0)) ** 2, 0.0)).astype(np.float32)
     near = np.asarray(cv2.erode(np.where(moving, z, np.float32(np.inf)), window), np.float32)
     near = np.where(grown(moving, reach), near, np.float32(0.0))
-    deep = np.asarray(cv2.dilate(chord, window), np.float32) / np.float32(focal) * near
-    return near, np.where(near > 0.0, near + deep, np.float32(-1.0)).astype(np.float32)
+    if not BK:
+        back[:] = 0
+    width = FA * 2.0 / np.float32(focal) * near * np.asarray(cv2.dilate(half[label], window))
+    deep = width + np.maximum(np.asarray(cv2.dilate(back[label], window)) - near, 0.0)
+    end = near + np.asarray(cv2.dilate(profile, window)) * deep
+    return near, np.where(near > 0.0, end, np.float32(-1.0)).astype(np.float32)
 
 
 def clear_ways(
