@@ -14,7 +14,7 @@ import numpy as np
 from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value, standing_still
 from ex4d.files import replacing
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
-from ex4d.mesh.lift import FURTHEST, NEAREST, adjust_depth, default_intrinsics, far_depth, lift
+from ex4d.mesh.lift import FURTHEST, NEAREST, adjust_depth, check_depth, default_intrinsics, far_depth, lift
 from ex4d.values import BORDER, F32, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
@@ -51,16 +51,14 @@ def build_scene(
             f"The depth has {frames} frames of {columns}x{rows}, the clip {total} of {width}x{height}.",
             "Both must have the same size and length.",
         )
-    if total == 0:
+    if not clip.frames.size:
         raise Ex4dError(BAD_INPUT, "The clip has no frames.")
-    nearest = float(depth.z.min())  # of anything with a value that is not a number, it is that
-    if not (np.isfinite(depth.z).all() and nearest > 0.0):
-        raise Ex4dError(BAD_INPUT, "The depth has values that are not positive numbers.", "Check the depth files.")
+    check_depth(depth.z)
     limit = np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
-    if not NEAREST <= nearest <= limit:
+    if depth.z.min() > limit:
         raise Ex4dError(
             BAD_INPUT,
-            f"The nearest depth of the clip is {nearest:.3g}; {NEAREST:.0e} to {limit:.0f} units can be used.",
+            f"The nearest depth of the clip is {depth.z.min():.3g} units; {limit:.0f} is the most that can be used.",
             "Give depth, and the positions of cameras with it, in another unit.",
         )
     if camera is None:

@@ -38,6 +38,19 @@ def far_depth(z: F32) -> float:
     return min(max(_FAR_FACTOR * typical, 1.05 * float(flat.max())), FURTHEST)
 
 
+def check_depth(z: F32) -> None:
+    """Raises Ex4dError(BAD_INPUT) unless all depth is finite and at least `NEAREST`."""
+    nearest, furthest = float(z.min()), float(z.max())  # of anything with a value that is not a number, both are that
+    if not (np.isfinite([nearest, furthest]).all() and nearest > 0.0):
+        raise Ex4dError(BAD_INPUT, "The depth has values that are not positive numbers.", "Check the depth files.")
+    if nearest < NEAREST:
+        raise Ex4dError(
+            BAD_INPUT,
+            f"The nearest depth is {nearest:.3g} units; {NEAREST:g} is the least that can be used.",
+            "Give depth, and the positions of cameras with it, in another unit.",
+        )
+
+
 @lru_cache(maxsize=8)
 def ray_positions(height: int, width: int) -> tuple[F64, F64]:
     """Where the vertices' rays pass through the picture: u of the columns [W+4], v of the rows [H+4], in pixels.

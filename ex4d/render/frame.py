@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ex4d.doors import choose
+from ex4d.mesh.lift import check_depth
 from ex4d.mesh.surface import bounded, closed
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
 from ex4d.values import F32, F64, U8, Bool, DWMesh, Intrinsics
@@ -37,7 +40,7 @@ def render_frame(
 
     Raises:
         Ex4dError: SIZE_MISMATCH when picture and mesh do not fit, BAD_INPUT or UNAVAILABLE for the rasterizer,
-            BAD_INPUT for the geometry.
+            BAD_INPUT for the geometry, and for depth or a camera that cannot be used.
     """
     from ex4d.render.clip_space import to_clip  # these load Numba: only when there is something to render
     from ex4d.render.resolve import resolve
@@ -50,9 +53,18 @@ def render_frame(
         )
     if geometry not in ("closed", "bounded"):
         raise Ex4dError(BAD_INPUT, f"'{geometry}' is no kind of mesh.", "Choose closed or bounded.")
+    check_depth(mesh.depth)
+    _check_camera(world_from_camera, intrinsics)
     door = choose(RASTERIZERS, rasterizer, "rasterizer")
     surface = closed(mesh) if geometry == "closed" else bounded(mesh)
     near = NEAR * float(mesh.depth.min())
     position = to_clip(surface.points, world_from_camera, intrinsics, near)
     ids = door.visible(position, surface.faces, (intrinsics.height, intrinsics.width))
     return resolve(ids, position, surface, picture)
+
+
+def _check_camera(world_from_camera: F64, camera: Intrinsics) -> None:
+    """Whether it is rigid was asked of the paths that it was made from (`ex4d.cameras.check_path`)."""
+    numbers = [*world_from_camera.reshape(-1), camera.fx, camera.fy, camera.cx, camera.cy]
+    if not (np.isfinite(numbers).all() and min(camera.fx, camera.fy, camera.width, camera.height) > 0.0):
+        raise Ex4dError(BAD_INPUT, "The camera has a pose or a lens that cannot be used.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ex4d.mesh.lift import check_depth
 from ex4d.source_camera.robust import Line, robust_line
 from ex4d.source_camera.tracks import Tracks, follow, moves
 from ex4d.values import F32, F64, Bool, CameraPath, Clip, DepthVideo
@@ -60,7 +61,7 @@ def scale_depth(
         progress: called as progress(done, total); it may raise Ex4dError(CANCELLED).
 
     Raises:
-        Ex4dError: SIZE_MISMATCH when the three differ in length or size.
+        Ex4dError: SIZE_MISMATCH when the three differ in length or size, BAD_INPUT for depth that is not positive.
     """
     shape = clip.frames.shape[:3]
     if depth.z.shape != shape or (len(camera.world_from_camera), camera.height, camera.width) != shape:
@@ -71,6 +72,7 @@ def scale_depth(
             f"{camera.width}x{camera.height}.",
             "All three must have the same size and length.",
         )
+    check_depth(depth.z)
     if not moves(camera):
         fit = _kept("the source camera turns or stands still, which tells no distances: the depth's scale was kept")
     else:
