@@ -131,7 +131,11 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
                 "Closed",
                 "All that lies behind a near thing's edge counts as unseen, down to what is behind it",
             ),
-            ("bounded", "Bounded", "Things are taken for a tenth of their distance thick: more of the far is seen"),
+            (
+                "bounded",
+                "Bounded",
+                "Things are taken to be as deep as they are wide: more of what lies behind them is seen",
+            ),
         ),
         update=_geometry_chosen,
     )

@@ -56,7 +56,7 @@ def test_status_without_a_backend_is_one_line(tmp_path: Path, capsys: pytest.Cap
 def test_status_tells_what_works(running: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--connection-file", str(running.connection_file)]) == 0
     text = capsys.readouterr().out
-    assert "protocol 1.0" in text
+    assert f"protocol {m.PROTOCOL[0]}.{m.PROTOCOL[1]}" in text
     assert "numba" in text
     assert "preview" in text
 

@@ -132,7 +132,7 @@ def test_another_major_version_gets_a_sentence_that_names_both(raw: zmq.Socket[b
     answer = decode(raw.recv_multipart()).message
     assert isinstance(answer, m.Failure)
     assert answer.code == VERSION
-    assert "speaks protocol 1.0" in answer.message
+    assert f"speaks protocol {m.PROTOCOL[0]}.{m.PROTOCOL[1]}" in answer.message
     assert "speaks 2.0" in answer.message
     assert "Update the backend" in answer.hint
 
