@@ -123,6 +123,9 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     depth = [] if arguments.depth is None else [arguments.depth]
     pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera)
     scene = load_scene(scene_folder)
+    console.end()
+    for note in scene.notes:  # what was done to clip and depth on the way in
+        print(f"note: {note}", file=sys.stderr)
     total = len(scene.clip.frames)
     if given is not None:
         # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.

@@ -414,7 +414,9 @@ def test_holes_and_sky_in_an_exr_sequence_become_background_and_are_told(
     assert "error" not in told.err
     assert "Warning" not in told.err
     notes = json.loads((out / "scene" / "scene.json").read_text())["notes"]
-    assert any(f"no depth at {6 + H * W} pixels" in note and "of frames 1, 3" in note for note in notes)
+    (note,) = (note for note in notes if note.startswith(f"no depth at {6 + H * W} pixels"))
+    assert "of frames 1, 3: taken for background" in note
+    assert f"note: {note}" in told.err.splitlines()
     views = sorted((out / "depth").glob("*.exr"))
     assert len(views) == FRAMES + 2
     for path in views:
