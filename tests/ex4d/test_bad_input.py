@@ -6,6 +6,7 @@ Every warning is an error here: what numpy has to say belongs to no artist's ter
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Callable
@@ -295,6 +296,17 @@ def test_settings_of_the_mesh_are_refused_or_defined(scale: float, shift: float,
         assert error.hint or "cannot be used" in error.message
         return
     check_views(*views, "closed")
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e300, 0.0), (1.7e308, 0.0), (1.0, 1e12)])
+def test_a_mesh_that_is_scaled_onto_the_camera_is_refused(scale: float, shift: float) -> None:
+    z = np.full((1, 3, 4), 0.5, np.float32)
+    scene = build_scene(clip_like(z), DepthVideo(z, "file", False))
+    source = dataclasses.replace(
+        static_source(scene, 1), disparity_scale=np.full(1, scale), disparity_shift=np.full(1, shift)
+    )
+    with pytest.raises(Ex4dError, match=r"mesh of frame 1 bring it onto the camera itself\. Make them smaller"):
+        scene_mesh(scene, source, 0)
 
 
 @pytest.mark.parametrize(
