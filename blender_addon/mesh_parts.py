@@ -61,7 +61,7 @@ def build_parts(
     """The parts of unseen triangles, still where the triangles lie.
 
     Args:
-        b: what the nodes are added to.
+        b: what the node is added to.
         geometry: the unseen triangles: stretched ones, those of the skirt around the picture, the back.
         point: per point, u, v and depth as a vector.
         reach: per point, how far back a bounded wall goes from there, as a share of its depth.
@@ -72,6 +72,20 @@ def build_parts(
     Returns:
         The geometry; u, v and depth per point of it; whether it was seen, per face.
     """
+    inputs = {
+        "Geometry": ("Geometry", geometry),
+        "Point": ("Vector", point),
+        "Reach": ("Float", reach),
+        "Lifted": ("Float", lifted),
+        "Edges": ("Float", edges),
+        "Bounded": ("Int", bounded),
+    }
+    made = b.group("EX-4D Mesh Parts", inputs, _parts)
+    return made["Geometry"], (made["u"], made["v"], made["Depth"]), made["Seen"]
+
+
+def _parts(b: TreeBuilder, given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    geometry, point, reach, lifted, edges, bounded = given.values()
     capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
     capture.capture_items.new("VECTOR", "Point")
     b.feed(capture, "Geometry", geometry)
@@ -125,7 +139,13 @@ def build_parts(
     z = _float_switch(b, is_cut, z, b.math("MINIMUM", z, limit))
     seen = [int(all(how in "pqr" for _, how in small)) for case in _CASES for small in case]
     seen[0] = 0  # the whole triangle
-    return copy.outputs[0], (u, v, z), _switch(b, "INT", triangle, seen)
+    return {
+        "Geometry": ("Geometry", copy.outputs[0]),
+        "u": ("Float", u),
+        "v": ("Float", v),
+        "Depth": ("Float", z),
+        "Seen": ("Int", _switch(b, "INT", triangle, seen)),
+    }
 
 
 def _depths(b: TreeBuilder, p: _Point, q: _Point, r: _Point, bounded: Any) -> list[Any]:
@@ -203,15 +223,20 @@ def _sum(b: TreeBuilder, values: list[Any]) -> Any:
 
 def build_width(b: TreeBuilder, lifted: Any, rows: Any, columns: Any) -> Any:
     """How wide the thing is that each point of the grid belongs to, across or down, whichever is less: in points."""
+    inputs = {"Lifted": ("Float", lifted), "Rows": ("Int", rows), "Columns": ("Int", columns)}
+    return b.group("EX-4D Mesh Width", inputs, _width)["Width"]
+
+
+def _width(b: TreeBuilder, given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    lifted, rows, columns = given.values()
     index = b.node("GeometryNodeInputIndex").outputs[0]
     across = _runs(b, lifted, index, 1, columns)
     # Down the columns: at place k of this order is the point in column k / rows, row k % rows.
     here = b.integer("MULTIPLY_ADD", b.integer("MODULO", index, rows), columns, b.integer("DIVIDE_FLOOR", index, rows))
     down = _runs(b, lifted, here, columns, rows)
-    place = b.integer(
-        "MULTIPLY_ADD", b.integer("MODULO", index, columns), rows, b.integer("DIVIDE_FLOOR", index, columns)
-    )
-    return b.math("MINIMUM", across, _at(b, down, place), label="Width")
+    column, row = b.integer("MODULO", index, columns), b.integer("DIVIDE_FLOOR", index, columns)
+    place = b.integer("MULTIPLY_ADD", column, rows, row)
+    return {"Width": ("Float", b.math("MINIMUM", across, _at(b, down, place)))}
 
 
 def _runs(b: TreeBuilder, lifted: Any, here: Any, step: Any, length: Any) -> Any:

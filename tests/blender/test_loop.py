@@ -57,6 +57,7 @@ def test_a_clip_is_shot_anew_and_the_strip_fills_up_while_the_job_runs(
     bench.reconstruct(clip, clip.with_name("depth.npz"))
     assert "8 frames of 64 x 48" in bench.said
     assert (bench.scene.frame_start, bench.scene.frame_end) == (1, 8)
+    bench.longest_tick = 0.0  # the mesh's nodes are built once for a file, whole
 
     bpy.ops.ex4d.apply_move(move="60")
     camera = bench.scene.camera
