@@ -101,7 +101,7 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
         notes.append(f"{count} frames were asked for; the clip has {len(frames)} from frame {first + 1} on")
     if fps is not None and fps != rate.fps:
         notes.append(f"played at {spoken(fps)} fps instead of its own {spoken(rate.fps)}")
-    return Clip(frames, fps or rate.fps, name_of(path), tuple(notes), size[0] / square[0])
+    return Clip(frames, fps or rate.fps, name_of(path), tuple(notes), max(size) / max(square))
 
 
 def _resampled_length(movie: Movie, rate: Rate) -> int:
@@ -162,7 +162,7 @@ def _read_sequence(
     if fps is None:
         notes.append("image files carry no frame rate; 24 fps is assumed")
     name = files[0].stem.rstrip("0123456789").rstrip("._- ") or files[0].parent.name or "sequence"
-    return Clip(frames, fps or Fraction(24), name, tuple(notes), size[0] / square[0])
+    return Clip(frames, fps or Fraction(24), name, tuple(notes), max(size) / max(square))
 
 
 def scaled_size(width: int, height: int, max_side: int) -> tuple[int, int]:

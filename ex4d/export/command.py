@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from ex4d.arguments import whole
@@ -50,20 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
     kinds = [kind for kind in KINDS if getattr(arguments, kind)] or list(KINDS)
     if "usd" in kinds or "camera_usd" in kinds:
         need_usd()  # said now, not after a long clip was read
-    with output_folder(arguments.output_dir) as out, _removed_when_stopped(out), Console() as console:
+    with output_folder(arguments.output_dir) as out, Console() as console:
         shot = load_shot(arguments.scene, arguments.conditioning, arguments.camera)
         first, seen_only = arguments.first_frame, arguments.seen_only
         export(out, shot, kinds, console.progress, first_frame=first, seen_only=seen_only)
     total, names = len(shot.source.frame), ", ".join(sorted(path.name for path in out.iterdir()))
     print(f"{total} frame{'s' if total != 1 else ''} in {out}: {names}")
-
-
-@contextlib.contextmanager
-def _removed_when_stopped(out: Path) -> Iterator[None]:
-    """When the block fails or is stopped, what it made is removed again: the same command can then be repeated."""
-    try:
-        yield
-    except BaseException:
-        for path in out.iterdir():  # which was empty before
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        raise
