@@ -54,7 +54,7 @@ def align_all(scene: Scene, keys: KeyFrames, of_keys: list[Affine]) -> tuple[Aff
         if keys.index[k] == frame:
             found.append(of_keys[k])
             continue
-        pose, lens = scene.camera.world_from_camera[frame], scene.camera.intrinsics[frame]
+        pose, lens = (scene.camera.world_from_camera[frame], scene.camera.intrinsics[frame])
         found.append(fit(depth_of(scene, frame), pose, lens, keys.z[k], keys.world_from_camera[k], keys.lens[k]))
     return tuple(found)
 

@@ -19,7 +19,7 @@ from ex4d.mesh.surface import plain
 from ex4d.persist.align import Affine, align, align_all
 from ex4d.persist.evidence import depth_of, edge_reach, grown, key_frames
 from ex4d.persist.layers import Layer, build_layers, shows
-from ex4d.persist.space import Camera, clear_ways, filled_space, things
+from ex4d.persist.space import Camera, clear_ways, filled_space, solid, things
 from ex4d.render.clip_space import to_clip
 from ex4d.render.frame import NEAR
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
@@ -90,13 +90,13 @@ class Background:
         """
         frame = int(source.frame[index])
         height, width = layer.z.shape
-        own, (fx, fy, cx, cy) = self.scene.camera.intrinsics[frame], (float(value) for value in layer.lens)
+        own, (fx, fy, cx, cy) = (self.scene.camera.intrinsics[frame], (float(value) for value in layer.lens))
         zoom = float(source.focal[index] / own[0])
         lens = Intrinsics(
             width, height, fx * zoom, fy * zoom,
             cx + float(source.cx[index] - own[2]), cy + float(source.cy[index] - own[3]),
         )  # fmt: skip
-        scale, shift = float(source.disparity_scale[index]), float(source.disparity_shift[index])
+        scale, shift = (float(source.disparity_scale[index]), float(source.disparity_shift[index]))
         aligned, off = self.alignment[frame]
         z = adjust_depth(layer.z, scale / aligned, shift - scale * off / aligned)
         return DWMesh(np.pad(z, BORDER, mode="edge"), layer.drawn, lens)
@@ -118,15 +118,15 @@ class Background:
             for values in (source.focal, source.cx, source.cy, source.disparity_scale, source.disparity_shift)
         )
         own_z = adjust_depth(depth_of(self.scene, frame), scale, shift)
-        own = Camera(own_z, self.scene.camera.world_from_camera[frame], np.array([focal, focal, cx, cy]))
+        own = Camera(solid(own_z), self.scene.camera.world_from_camera[frame], np.array([focal, focal, cx, cy]))
         moving = self._moving(frame)
         around = grown(moving, edge_reach(*moving.shape))
         others = []
         for layer, mesh in zip(self.layers, meshes, strict=True):
-            depth, lens = np.ascontiguousarray(mesh.depth[BORDER:-BORDER, BORDER:-BORDER]), mesh.intrinsics
+            disparity, lens = (solid(mesh.depth[BORDER:-BORDER, BORDER:-BORDER]), mesh.intrinsics)
             if layer.same_camera(own.world_from_camera, self.scene.camera.intrinsics[frame]):
-                depth = np.where(around, depth, np.minimum(depth, own_z))
-            others.append(Camera(depth, layer.world_from_camera, np.array([lens.fx, lens.fy, lens.cx, lens.cy])))
+                disparity = np.where(around, disparity, np.maximum(disparity, own.disparity))
+            others.append(Camera(disparity, layer.world_from_camera, np.array([lens.fx, lens.fy, lens.cx, lens.cy])))
         filled = filled_space(moving, own_z, focal)
         return clear_ways(mask, z, world_from_camera, intrinsics, own, others, filled)
 
@@ -134,7 +134,7 @@ class Background:
         """What of a frame is not known to stand still, [H, W]."""
         scene = self.scene
         z = adjust_depth(depth_of(scene, frame), *self.alignment[frame])
-        pose, lens = scene.camera.world_from_camera[frame], scene.camera.intrinsics[frame]
+        pose, lens = (scene.camera.world_from_camera[frame], scene.camera.intrinsics[frame])
         moving = np.ones(z.shape, np.bool_)
         for layer in self.layers:
             moving &= ~shows(layer, z, pose, lens, scene.clip.frames[frame])

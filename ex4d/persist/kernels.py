@@ -73,7 +73,7 @@ def testify(z, picture, lens, matrix, other_lens, image, nearest, furthest, dept
     for row in range(start, stop):
         for column in range(width):
             d = z[row, column]
-            x, y = (column + 0.5 - lens[2]) / lens[0] * d, (row + 0.5 - lens[3]) / lens[1] * d
+            x, y = ((column + 0.5 - lens[2]) / lens[0] * d, (row + 0.5 - lens[3]) / lens[1] * d)
             u, v, there = _project(x, y, d, matrix, other_lens)
             if there <= 0.0 or not (0.0 <= u < width and 0.0 <= v < height):
                 continue
@@ -95,7 +95,7 @@ def on_layer(z, picture, lens, matrix, layer_lens, known, nearest, furthest, ima
     for row in range(start, stop):
         for column in range(width):
             d = z[row, column]
-            x, y = (column + 0.5 - lens[2]) / lens[0] * d, (row + 0.5 - lens[3]) / lens[1] * d
+            x, y = ((column + 0.5 - lens[2]) / lens[0] * d, (row + 0.5 - lens[3]) / lens[1] * d)
             u, v, there = _project(x, y, d, matrix, layer_lens)
             if there <= 0.0 or not (0.0 <= u < width and 0.0 <= v < height):
                 continue
@@ -146,7 +146,8 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, n
         lenses: [1 + L, 4].
         disparity: [1 + L, H, W] 1 / z of what each of them sees.
         around: [H, W] the largest disparity within `reach` pixels that this frame's source camera sees.
-        near, far: [H, W] depths in this frame's source camera between which something moving fills space.
+        near, far: [H + 2 B, W + 2 B] depths in this frame's source camera between which something moving fills space,
+            in its picture and B pixels beyond.
         limits: [5] relative depth by which a point may lie behind a surface and count as before it; relative depth
             before the point at which the way ends; pixels of a source picture from one look to the next; relative
             depth by which this frame must see past a point for the point to be gone; the reach of `around`.
@@ -155,8 +156,8 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, n
     """
     height, width = disparity.shape[1], disparity.shape[2]
     slack, margin, stride, through, reach = limits
-    total = len(matrices)
-    along, start_at = np.empty((total, 3)), np.empty((total, 3))  # in pixels and depth: X = w u, Y = w v, w
+    total, beyond = len(matrices), (near.shape[0] - height) // 2
+    along, start_at = (np.empty((total, 3)), np.empty((total, 3)))  # in pixels and depth: X = w u, Y = w v, w
     for n in range(start, stop):
         z = depth[n]
         dx = (columns[n] + 0.5 - view_lens[2]) / view_lens[0]
@@ -164,13 +165,13 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, n
         for camera in range(total):
             m, lens = matrices[camera], lenses[camera]
             for k in range(3):
-                along[camera, k], start_at[camera, k] = m[k, 0] * dx + m[k, 1] * dy + m[k, 2], m[k, 3]
+                along[camera, k], start_at[camera, k] = (m[k, 0] * dx + m[k, 1] * dy + m[k, 2], m[k, 3])
             for k in range(2):
                 along[camera, k] = along[camera, k] * lens[k] + along[camera, 2] * lens[2 + k]
                 start_at[camera, k] = start_at[camera, k] * lens[k] + start_at[camera, 2] * lens[2 + k]
         there = along[0, 2] * z + start_at[0, 2]
         if there > 0.0:
-            u, v = (along[0, 0] * z + start_at[0, 0]) / there, (along[0, 1] * z + start_at[0, 1]) / there
+            u, v = ((along[0, 0] * z + start_at[0, 0]) / there, (along[0, 1] * z + start_at[0, 1]) / there)
             if 0.0 <= u < width and 0.0 <= v < height:
                 if there * _between(disparity[0], u, v) < 1.0 / (1.0 + through):
                     continue
@@ -184,6 +185,11 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, n
                     continue
                 u = (along[camera, 0] * at + start_at[camera, 0]) / there
                 v = (along[camera, 1] * at + start_at[camera, 1]) / there
+                if camera == 0 and -beyond <= u < width + beyond and -beyond <= v < height + beyond:
+                    j, i = int(v + beyond), int(u + beyond)
+                    if near[j, i] <= there <= far[j, i]:
+                        clear = False
+                        break
                 if not (0.0 <= u < width and 0.0 <= v < height):
                     continue
                 if not inside:  # how fast the picture of the ray moves here
@@ -193,9 +199,6 @@ def walk(rows, columns, depth, view_lens, matrices, lenses, disparity, around, n
                     fast = max(abs(right), abs(down))
                     step = min(step, max(stride * there * there / max(fast, 1e-12), z / 2048.0))
                 j, i = int(v), int(u)
-                if camera == 0 and near[j, i] <= there <= far[j, i]:
-                    clear = False
-                    break
                 # Well before the pixel's own depth there is no need to look closer.
                 if there * disparity[camera, j, i] < 0.9 or there * _between(disparity[camera], u, v) <= 1.0 + slack:
                     empty = True

@@ -3,7 +3,7 @@
 
 What lies before a surface that a source camera sees is empty. In this frame that holds for all of it; of another
 frame's camera it holds for what stands still, with things that move taken out. Behind things that move, space is taken
-to be filled as far back as those things are wide. Behind things that stand still nothing is known, unless a camera
+to be filled as far back as those things may reach. Behind things that stand still nothing is known, unless a camera
 looked there from elsewhere.
 """
 
@@ -19,10 +19,13 @@ from ex4d.persist.kernels import walk
 from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import F32, F64, Bool, Intrinsics
 
+_THICK = 2.0  # a moving thing reaches this many of its widths behind what is seen of it
+_BACK_PERCENTILE = 95.0  # of its depth: as far back as it is seen to reach
 _SLACK = 0.01  # relative depth by which a point may lie behind a surface and count as before it
 _MARGIN = 0.015  # relative depth before its end at which a way ends: there the surface begins
 _STRIDE = 1.0  # pixels of a source picture from one look to the next
 _REACH = 9  # pixels that are stepped over at once where nothing is near
+_BEYOND = 0.25  # of the longest side: how far things that the picture's edge cuts off may go on
 _PIECES = 4
 
 
@@ -30,13 +33,13 @@ _PIECES = 4
 class Camera:
     """Depth and the camera that it was seen from."""
 
-    z: F32  # [H, W]
+    disparity: F32  # [H, W] see `solid`
     world_from_camera: F64  # [4, 4]
     lens: F64  # [4] fx, fy, cx, cy
 
 
 def things(moving: Bool) -> Bool:
-    """What moves, without lines and dots: depth that is not quite right leaves those along the edges of still things."""
+    """What moves, without lines and dots: depth that is not quite right leaves those along still edges."""
     count, label = cv2.connectedComponents(moving.astype(np.uint8), connectivity=8)
     real = np.zeros(count, np.bool_)
     real[np.unique(label[_core(moving)])] = True
@@ -50,9 +53,10 @@ def _core(moving: Bool) -> Bool:
 
 
 def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
-    """Between which depths something that moves fills space, at each pixel of the source camera.
+    """Between which depths something that moves fills space, around each pixel of the source camera.
 
-    Each thing is taken to be round: at its widest as deep as it is wide there, and less deep towards its outline.
+    A thing reaches from its surface as far back as any of it is seen to reach, and then `_THICK` times its width; it is
+    round, so less far towards its outline.
 
     Args:
         moving: [H, W] what moves.
@@ -60,34 +64,31 @@ def filled_space(moving: Bool, z: F32, focal: float) -> tuple[F32, F32]:
         focal: of the camera, pixels.
 
     Returns:
-        [H, W] nearest and [H, W] furthest depth; 0 and -1 where nothing moves.
+        The nearest and the furthest depth, 0 and -1 where nothing moves: [H + 2 B, W + 2 B], with B pixels beyond the
+        picture on each side, where things that its edge cuts off go on.
     """
     reach = edge_reach(*z.shape)
     window = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    count, label = cv2.connectedComponents(moving.astype(np.uint8), connectivity=8)
     inside = np.asarray(cv2.distanceTransform(moving.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
-    half = np.zeros(count, np.float32)
-    np.maximum.at(half, label.astype(np.intp).reshape(-1), inside.reshape(-1))
-    import os
-
-    FA = float(os.environ.get("FA", "1"))
-    BK = os.environ.get("BK", "1") == "1"
-    Q = float(os.environ.get("Q", "95"))
-    back = np.zeros(count, np.float32)
     core = _core(moving)
+    count, label, boxes, _ = cv2.connectedComponentsWithStats(moving.astype(np.uint8), connectivity=8)
+    half, back = np.zeros(count, np.float32), np.zeros(count, np.float32)
     for k in range(1, count):
-        part = (label == k) & core
-        if part.any():
-            back[k] = np.percentile(z[part], Q)
-    profile = np.sqrt(np.maximum(1.0 - (1.0 - inside / np.maximum(half[label], 1.0)) ** 2, 0.0)).astype(np.float32)
+        left, top, width, height = (int(value) for value in boxes[k, :4])
+        part = (slice(top, top + height), slice(left, left + width))
+        own = label[part] == k
+        half[k] = inside[part][own].max()
+        own &= core[part]
+        if own.any():
+            back[k] = np.percentile(z[part][own], _BACK_PERCENTILE)
+    roundness = np.sqrt(np.maximum(1.0 - (1.0 - inside / np.maximum(half[label], 1.0)) ** 2, 0.0)).astype(np.float32)
     near = np.asarray(cv2.erode(np.where(moving, z, np.float32(np.inf)), window), np.float32)
     near = np.where(grown(moving, reach), near, np.float32(0.0))
-    if not BK:
-        back[:] = 0
-    width = FA * 2.0 / np.float32(focal) * near * np.asarray(cv2.dilate(half[label], window))
-    deep = width + np.maximum(np.asarray(cv2.dilate(back[label], window)) - near, 0.0)
-    end = near + np.asarray(cv2.dilate(profile, window)) * deep
-    return near, np.where(near > 0.0, end, np.float32(-1.0)).astype(np.float32)
+    thick = np.float32(2.0 * _THICK / focal) * near * np.asarray(cv2.dilate(half[label], window))
+    thick += np.maximum(np.asarray(cv2.dilate(back[label], window)) - near, 0.0)
+    far = np.where(near > 0.0, near + np.asarray(cv2.dilate(roundness, window)) * thick, np.float32(-1.0))
+    beyond = round(_BEYOND * max(z.shape))
+    return np.pad(near, beyond, mode="edge"), np.pad(far.astype(np.float32), beyond, mode="edge")
 
 
 def clear_ways(
@@ -118,7 +119,7 @@ def clear_ways(
     cameras = [own, *others]
     lenses = np.stack([camera.lens for camera in cameras])
     matrices = np.stack([np.linalg.inv(camera.world_from_camera) @ world_from_camera for camera in cameras])
-    disparity = np.stack([_solid(camera.z) for camera in cameras])
+    disparity = np.stack([camera.disparity for camera in cameras])
     lens = np.array([intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy])
     limits = (_SLACK, _MARGIN, _STRIDE, SAME_DEPTH - 1.0, float(_REACH))
     around = np.asarray(cv2.dilate(disparity[0], np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)), np.float32)
@@ -133,7 +134,7 @@ def clear_ways(
     return out
 
 
-def _solid(z: F32) -> F32:
+def solid(z: F32) -> F32:
     """Disparity with near things a pixel wider than they are seen: their rims are not to be looked through."""
     disparity = (1.0 / z).astype(np.float32)
     wider = np.asarray(cv2.dilate(disparity, np.ones((3, 3), np.uint8)), np.float32)
