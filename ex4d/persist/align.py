@@ -14,10 +14,12 @@ from ex4d.persist.evidence import KeyFrames, depth_of, jumps
 from ex4d.values import F32, F64, Bool, Scene
 
 _SAMPLES = 64  # along each side of the picture
-_ROUNDS = 12
-_AGREES = 0.01  # typical difference of disparities, as a share, below which depth is left as it is
-_FINEST = 0.002  # differences below this all count the same
-_RIDGE = 1e-4  # holds on to no change where scale and shift cannot be told apart
+_ROUNDS = 20
+_COMMON = 6  # rounds in which outliers have a say: only then is it clear which those are
+_AGREES = 0.0005  # mean difference of disparities, as a share, below which depth is left as it is
+_OUTLIER = 0.1  # differences above this say that something moved, and nothing of how far
+_COARSEST, _FINER, _FINEST = 0.05, 0.7, 0.002  # differences below this all count the same: at first, each round, last
+_RIDGE = 1e-6  # holds on to no change where scale and shift cannot be told apart
 
 Affine = tuple[float, float]  # scale and shift of the disparity
 
@@ -62,7 +64,7 @@ def align_all(scene: Scene, keys: KeyFrames, of_keys: list[Affine]) -> tuple[Aff
 def fit(z: F32, world_from_camera: F64, lens: F64, other_z: F32, other_from: F64, other_lens: F64) -> Affine:
     """Scale and shift of one frame's disparity under which it agrees best with another frame's depth.
 
-    Least absolute differences, by reweighting, so that things that move have little say.
+    Least absolute differences, by reweighting, and without things that move once it is clear which those are.
 
     Returns:
         (1, 0) where the two agree already, or no scale and shift make them agree much better.
@@ -87,14 +89,17 @@ def fit(z: F32, world_from_camera: F64, lens: F64, other_z: F32, other_from: F64
         if ok.sum() < _SAMPLES:
             return 1.0, 0.0
         off = (1.0 - seen / there)[ok]  # of the other frame's disparity
-        after = float(np.median(np.abs(off)))
+        size = np.abs(off)
+        after = float(size[size < _OUTLIER].mean()) if (size < _OUTLIER).any() else _OUTLIER
         if round_ == 0:
             before = after
             if before < _AGREES:
                 return 1.0, 0.0
         slope = (seen / there / at)[ok]
         terms = np.stack([slope * disparity[ok], slope * typical])
-        weighted = terms / np.maximum(np.abs(off), _FINEST)
+        weighted = terms / np.maximum(size, max(_FINEST, _COARSEST * _FINER**round_))
+        if round_ >= _COMMON:
+            weighted[:, size > _OUTLIER] = 0.0
         ridge = _RIDGE * np.trace(weighted @ terms.T) * np.eye(2)
         change += np.linalg.solve(weighted @ terms.T + ridge, weighted @ off)
     return (float(change[0]), float(change[1] * typical)) if after < 0.75 * before else (1.0, 0.0)

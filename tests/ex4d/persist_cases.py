@@ -31,7 +31,7 @@ class Box:
         return Box((x, y, z), self.half, self.phase, self.detail, self.slide)
 
 
-ROOM = Box((0.0, 0.0, 0.0), (4.0, 2.5, 8.0), 0.0)  # seen from inside
+ROOM = Box((0.0, 0.0, 0.0), (4.0, 2.5, 8.0), 0.0, 1.0)  # seen from inside
 
 
 def trace(boxes: list[Box], world_from_camera: F64, camera: Intrinsics) -> tuple[U8, F32]:

@@ -16,6 +16,7 @@ from ex4d.mesh import adjust_depth
 from ex4d.persist import Background, View, build_background, fill
 from ex4d.persist.evidence import MOST_FRAMES, key_frames
 from ex4d.persist.layers import MOST_LAYERS
+from ex4d.persist.space import filled_space
 from ex4d.render import render_frame
 from ex4d.scene import build_scene, scene_mesh
 from ex4d.values import F64, U8, Bool, DepthVideo, Scene, SourceModel
@@ -198,7 +199,7 @@ def test_what_an_artist_sets_moves_the_background_with_the_mesh(change: str, pos
             else dataclasses.replace(layer, lens=layer.lens * [1.2, 1.2, 1.0, 1.0] + [0.0, 0.0, 3.0, -2.0])
             for layer in unset.layers
         )
-        expected = Background(changed, layers).view(static_source(changed, FRAMES), 3, pose, LENS)
+        expected = Background(changed, layers, unset.alignment).view(static_source(changed, FRAMES), 3, pose, LENS)
     unchanged = seen_from(scene, static_source(scene, FRAMES), pose)
     assert ours.mask.mean() > 0.01
     assert (ours.mask == expected.mask).mean() > 0.99
@@ -281,3 +282,63 @@ def test_it_tells_how_far_it_is_and_can_be_stopped() -> None:
 
     with pytest.raises(Ex4dError, match="Stopped"):
         build_background(scene, stop)
+
+
+def wobbling(scene: Scene, scales: np.ndarray, shifts: np.ndarray, noise: float = 0.0) -> Scene:
+    """The scene with another scale and shift of the disparity in each frame."""
+    rng = np.random.default_rng(3)
+    z = scene.mesh_depth[:, 2:-2, 2:-2]
+    wrong = [adjust_depth(own, scale, shift) for own, scale, shift in zip(z, scales, shifts, strict=True)]
+    wrong = np.stack(wrong) * rng.normal(1.0, noise, z.shape).astype(np.float32)
+    return build_scene(scene.clip, DepthVideo(wrong, "file", False), camera=scene.camera)
+
+
+@pytest.mark.parametrize("poses", [None, pan()], ids=["still camera", "moving camera"])
+def test_scale_and_shift_of_each_frames_depth_are_found(poses: F64 | None) -> None:
+    exact = filmed(walk(), poses)
+    assert build_background(exact).alignment == ((1.0, 0.0),) * FRAMES
+    scales, shifts = np.linspace(0.95, 1.06, FRAMES), np.linspace(0.008, -0.008, FRAMES)
+    scene = wobbling(exact, scales, shifts)
+    alignment = build_background(scene).alignment
+    z = np.linspace(3.0, 8.0, 20, dtype=np.float32)
+    together = np.stack(
+        [
+            adjust_depth(adjust_depth(z, *wrong), *found)
+            for wrong, found in zip(zip(scales, shifts, strict=True), alignment, strict=True)
+        ]
+    )
+    spread = together / together[FRAMES // 2]
+    assert np.abs(spread - 1.0).max() < (0.003 if poses is None else 0.01)
+    apart = np.stack([adjust_depth(z, *wrong) for wrong in zip(scales, shifts, strict=True)])
+    assert np.abs(apart / apart[FRAMES // 2] - 1.0).max() > 0.03
+
+
+def test_frames_between_the_key_frames_are_aligned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ex4d.persist.evidence.MOST_FRAMES", 4)
+    scene = wobbling(filmed(walk()), np.linspace(0.95, 1.06, FRAMES), np.zeros(FRAMES))
+    alignment = np.array(build_background(scene).alignment)
+    assert np.abs(alignment[:, 0] * np.linspace(0.95, 1.06, FRAMES) - alignment[3, 0] * 1.005).max() < 0.003
+
+
+def test_noise_in_the_depth_of_things_that_stand_still_adds_nothing() -> None:
+    boxes = [THING, POLE]
+    scene = wobbling(filmed([boxes] * 5), np.array([1.0, 1.02, 0.98, 1.01, 0.99]), np.zeros(5), noise=0.005)
+    background = build_background(scene)
+    for eye in EYES:
+        assert shown(scene, background, boxes, 1, towards(eye, AHEAD)).added.sum() <= 3
+
+
+def test_space_behind_a_moving_thing_is_filled_and_goes_on_where_the_pictures_edge_cuts_it_off() -> None:
+    moving = np.zeros((40, 60), np.bool_)
+    moving[10:30, :12] = True
+    near, far = filled_space(moving, np.full(moving.shape, 4.0, np.float32), 50.0)
+    beyond = (near.shape[0] - 40) // 2
+    assert near.shape == far.shape == (40 + 2 * beyond, 60 + 2 * beyond)
+    assert beyond > 10
+    middle = near[beyond + 20], far[beyond + 20]
+    width = 24 / 50.0 * 4.0  # cut off at its middle
+    assert middle[0][beyond] == middle[0][beyond - 10] == 4.0
+    assert middle[1][beyond] == middle[1][beyond - 10]
+    assert 4.0 + width < middle[1][beyond] < 4.0 + 3.0 * width
+    assert 4.0 < middle[1][beyond + 11] < middle[1][beyond + 6] < middle[1][beyond]  # less deep towards the outline
+    assert (far < near)[:, beyond + 20 :].all()
