@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from ex4d.doors import choose
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
+from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
 from ex4d.media.sequence import expand, natural
 from ex4d.memory import check_memory
@@ -33,7 +35,7 @@ from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
 from ex4d.source_camera import fit_to_clip, scale_depth
 from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
-from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Shot, SourceModel
+from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Scene, Shot, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
@@ -76,8 +78,8 @@ def reconstruct(
     report: Report,
     inputs: Sequence[Json] = (),
     source_camera: CameraPath | None = None,
-) -> None:
-    """Clip → depth → scene, written to `folder`.
+) -> Scene:
+    """Clip → depth → scene, written to `folder` and given back.
 
     Args:
         folder: made if missing.
@@ -131,6 +133,7 @@ def reconstruct(
     if fit is not None:
         provenance["source_camera"] = fit
     save_scene(folder, scene, finished, provenance)
+    return scene
 
 
 def render(
@@ -144,8 +147,9 @@ def render(
     lead_in: int = 0,
     seed: int = 0,
     save_depth: bool = False,
-) -> None:
-    """Scene + camera → conditioning, written to `folder`.
+    scene: Scene | None = None,
+) -> Conditioning:
+    """Scene + camera → conditioning, written to `folder` and given back.
 
     Args:
         given: the new camera, in the scene's world.
@@ -154,11 +158,13 @@ def render(
         lead_in: frames that glide from the source camera to the first of `given`, before it; see `ex4d.lead_in`.
         seed: of the lead-in.
         save_depth: write the z-depth of the new view as well.
+        scene: what is in `scene_folder`, where the caller has it already.
 
     Raises:
         Ex4dError: EMPTY_VIEW where the camera sees nothing of the scene, and whatever loading or writing reports.
     """
-    shot = with_lead_in(Shot(load_scene(scene_folder), given, source), lead_in, seed)
+    scene = load_scene(scene_folder) if scene is None else scene
+    shot = with_lead_in(Shot(scene, given, source), lead_in, seed)
     path, source = shot.path, shot.source
     total = len(path.world_from_camera)
     lead_in = total - len(given.world_from_camera)
@@ -177,18 +183,27 @@ def render(
         z = read_exr(files[2])["Z"] if save_depth else np.zeros((0, 0), np.float32)  # nobody asked for it
         return read_png(files[0]), read_png(files[1]) > 127, z
 
-    def on_frame(index: int, colour: U8, mask: Bool, z: F32, share: float) -> None:
-        coverage.append(share)
+    def write(index: int, colour: U8, mask: Bool, z: F32) -> int:
         for name in names(index):
             if not (folder / name).exists():
                 if name.startswith("depth/"):
                     write_exr(folder / name, {"Z": z})
                 else:
                     write_png(folder / name, colour if name.startswith("colour/") else mask.astype(np.uint8) * 255)
+        return index
+
+    def written(index: int) -> None:
+        for name in names(index):
             report.file(name)
         report.progress("Rendering the new view", index + 1, total)
 
-    render_conditioning(shot, on_frame, known=known, options=options, progress=report.progress)
+    with InOrder(written, CORES) as writing:
+
+        def on_frame(index: int, colour: U8, mask: Bool, z: F32, share: float) -> None:
+            coverage.append(share)
+            writing.add(partial(write, index, colour, mask, z))
+
+        made = render_conditioning(shot, on_frame, known=known, options=options, progress=report.progress)
     save_path(folder / "camera.json", path)
     report.file("camera.json")
     counts = {"coverage": coverage[lead_in:], "lead_in": lead_in, "lead_in_coverage": coverage[:lead_in]}
@@ -197,6 +212,7 @@ def render(
     provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
     provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
     _write_json(folder, "provenance.json", provenance, report)
+    return replace(made, lead_in=lead_in)
 
 
 def generate(

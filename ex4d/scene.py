@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value, standing_still
 from ex4d.files import replacing
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
+from ex4d.in_order import CORES, InOrder
 from ex4d.mesh.lift import FURTHEST, NEAREST, adjust_depth, check_depth, default_intrinsics, far_depth, lift
 from ex4d.values import BORDER, F32, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
@@ -142,16 +144,24 @@ def save_scene(
     Raises:
         Ex4dError: DISK when a file cannot be written.
     """
-    for t, picture in enumerate(scene.clip.frames):
+
+    def source(t: int) -> str:
         name = f"source/{t + 1:04d}.png"
-        if not _same_png(folder / name, picture):
-            write_png(folder / name, picture, durable=True)
-        on_file(name)
+        if not _same_png(folder / name, scene.clip.frames[t]):
+            write_png(folder / name, scene.clip.frames[t], durable=True)
+        return name
+
+    def mesh(t: int) -> str:
         name = f"mesh/{t + 1:04d}.exr"
         channels = _mesh_channels(scene.mesh_depth[t], scene.mesh_valid[t])
         if not _same_exr(folder / name, channels):
             write_exr(folder / name, channels, durable=True)
-        on_file(name)
+        return name
+
+    with InOrder(on_file, CORES + 2) as writing:  # some wait for the disk
+        for t in range(len(scene.clip.frames)):
+            writing.add(partial(source, t))
+            writing.add(partial(mesh, t))
     camera = scene.intrinsics
     value = {
         "version": _VERSION,

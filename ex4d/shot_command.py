@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ex4d.arguments import at_least_one, number, whole
 from ex4d.console import PARTS, Console, output_folder
 from ex4d.mesh.surface import GEOMETRIES
-from ex4d.values import BORDER
+from ex4d.values import BORDER, Conditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
 
@@ -88,13 +89,12 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=0, help="of everything that is drawn at random (default: 0)")
 
 
-def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str]:
-    """Scene and conditioning folders below `work`, and the move's name for file names."""
+def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str, Conditioning]:
+    """Scene and conditioning folders below `work`, the move's name for file names, and what is in the second folder."""
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.doors import choose
     from ex4d.render import RASTERIZERS, RenderOptions
-    from ex4d.scene import load_scene
     from ex4d.source_camera import rebased
     from ex4d.upstream.cameras import upstream_path, upstream_radius
 
@@ -121,8 +121,9 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
     depth = [] if arguments.depth is None else [arguments.depth]
-    pipeline.reconstruct(scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera)
-    scene = load_scene(scene_folder)
+    scene = pipeline.reconstruct(
+        scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera
+    )
     console.end()
     for note in scene.notes:  # what was done to clip and depth on the way in
         print(f"note: {note}", file=sys.stderr)
@@ -147,7 +148,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         path = preset_path(arguments.cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
         name = arguments.cam
     source = static_source(scene, len(path.world_from_camera))
-    pipeline.render(
+    made = pipeline.render(
         conditioning,
         scene_folder,
         path,
@@ -157,10 +158,11 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         lead_in=arguments.lead_in,
         seed=arguments.seed,
         save_depth=arguments.save_depth,
+        scene=scene,
     )
-    if arguments.lead_in and not json.loads((conditioning / "coverage.json").read_text("utf-8"))["lead_in"]:
+    if arguments.lead_in and not made.lead_in:
         print("note: the shot starts at the source camera, so it got no lead-in", file=sys.stderr)
-    return scene_folder, conditioning, name
+    return scene_folder, conditioning, name, made
 
 
 def _recon(arguments: argparse.Namespace) -> None:
@@ -168,16 +170,15 @@ def _recon(arguments: argparse.Namespace) -> None:
     from ex4d.clip import write_video
     from ex4d.export.ply import write_ply
     from ex4d.export.posed import posed_mesh
-    from ex4d.pipeline import load_conditioning
 
     with output_folder(arguments.output_dir) as out, Console() as console:
-        scene_folder, folder, name = _condition(arguments, out, console)
-        made = load_conditioning(scene_folder, folder)
+        _, folder, name, made = _condition(arguments, out, console)
         shot = made.shot
-        write_video(out / f"color_{name}.mp4", made.colour, shot.path.fps)
-        write_video(
-            out / f"mask_{name}.mp4", made.mask[..., None].repeat(3, axis=3).astype("uint8") * 255, shot.path.fps
-        )
+        masks = (mask[..., None].repeat(3, axis=2).astype("uint8") * 255 for mask in made.mask)
+        with ThreadPoolExecutor(1) as encoder:
+            movie = encoder.submit(write_video, out / f"color_{name}.mp4", made.colour, shot.path.fps)
+            write_video(out / f"mask_{name}.mp4", masks, shot.path.fps)
+            movie.result()
         if arguments.save_mesh:
             posed = posed_mesh(shot.scene, shot.source, made.lead_in)
             write_ply(out / "DW-Mesh.ply", posed, seen_only=not arguments.use_dwmesh)
@@ -201,7 +202,7 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     generator = choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
     arguments.geometry = arguments.geometry or generator.geometry
     with output_folder(arguments.output_dir) as out, Console() as console:
-        scene_folder, conditioning, _ = _condition(arguments, out, console)
+        scene_folder, conditioning, *_ = _condition(arguments, out, console)
         pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
         take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
         frames = [read_png(path) for path in pipeline.pictures(out / "frames")]

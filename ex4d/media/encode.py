@@ -53,7 +53,7 @@ def _arguments(path: Path, size: tuple[int, int], fps: Fraction) -> list[str]:
         *("-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}"),
         *("-framerate", rate, "-i", "pipe:0", "-fps_mode", "passthrough"),
         *("-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd,format=yuv420p"),
-        *("-c:v", "libx264", "-crf", "18", "-preset", "medium"),
+        *("-c:v", "libx264", "-crf", "18", "-preset", "veryfast"),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
         *("-movflags", "+faststart", "-y", f"file:{path.absolute()}"),
     ]

@@ -65,6 +65,8 @@ def _sharpen(d, depth, edge_ratio, start, stop, out):  # type: ignore[no-untyped
                     continue
                 sign = np.float32(1.0) if after > 0.0 else np.float32(-1.0)
                 flat = max(FLAT * max(abs(after), abs(before)), NOISE * here)
+                if min(abs(after), abs(before)) < flat:  # no ramp here, which is so nearly everywhere
+                    continue
                 y1, x1, n1 = _end(d, j, i, dj, di, sign, flat)
                 y0, x0, n0 = _end(d, j, i, -dj, -di, -sign, flat)
                 if n0 < 1 or n1 < 1:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ex4d.cameras import camera_from_world, check_path, intrinsics_at
+from ex4d.in_order import InOrder
 from ex4d.memory import check_memory
 from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render.frame import render_frame
@@ -96,14 +98,23 @@ def render_conditioning(
     coverage = np.empty(total, np.float64)
     render = _upstream(shot, options) if options.geometry == "upstream" else _own(shot, options)
     keep = _persistence(shot, options, progress) if options.persist else None
-    for index in range(total):
+
+    def view(index: int) -> tuple[int, View]:
         earlier = known(index)
         if earlier is None:
             earlier = render(index) if keep is None else keep(index, *render(index))
-        colour[index], mask[index], z = earlier
+        return index, earlier
+
+    def ready(found: tuple[int, View]) -> None:
+        index, (colour[index], mask[index], z) = found
         coverage[index] = mask[index].mean()
         if on_frame is not None:
             on_frame(index, colour[index], mask[index], z, float(coverage[index]))
+
+    # Two frames at once: while one draws on all cores, the mesh of the other is made on one.
+    with InOrder(ready, 2 if keep is None else 1) as rendering:
+        for index in range(total):
+            rendering.add(partial(view, index))
     if not coverage.any():
         raise Ex4dError(
             EMPTY_VIEW,
