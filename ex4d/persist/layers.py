@@ -39,7 +39,8 @@ class Layer:
 
     def same_camera(self, world_from_camera: F64, lens: F64) -> bool:
         """Whether a camera stands where the layer's stands, and looks the same way through the same lens."""
-        return bool(same_cameras(self.world_from_camera, self.lens, world_from_camera[None], lens[None])[0])
+        distance = float(np.median(self.z))
+        return bool(same_cameras(self.world_from_camera, self.lens, world_from_camera[None], lens[None], distance)[0])
 
 
 def build_layers(keys: KeyFrames, progress: Callable[[], None]) -> list[Layer]:
@@ -84,16 +85,18 @@ def shows(layer: Layer, z: F32, world_from_camera: F64, lens: F64, picture: U8 |
     return out
 
 
-def same_cameras(pose: F64, lens: F64, poses: F64, lenses: F64) -> Bool:
-    """Which of some cameras [N, 4, 4] and lenses [N, 4] are the same as one."""
-    moved = np.abs(np.linalg.inv(pose) @ poses - np.eye(4)).max(axis=(1, 2))
+def same_cameras(pose: F64, lens: F64, poses: F64, lenses: F64, distance: float) -> Bool:
+    """Which of some cameras [N, 4, 4] and lenses [N, 4] are the same as one, for what lies that far away."""
+    apart = np.linalg.inv(pose) @ poses - np.eye(4)
+    apart[:, :3, 3] /= distance  # the unit of length is anyone's
+    moved = np.abs(apart).max(axis=(1, 2))
     return np.asarray((moved < _SAME_POSE) & (np.abs(lenses - lens).max(axis=1) < _SAME_POSE), np.bool_)
 
 
 def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer:
     """The layer of one key frame's camera: medians over the frames in which that same camera sees still things."""
     pose, lens = keys.world_from_camera[key], keys.lens[key]
-    here = same_cameras(pose, lens, keys.world_from_camera, keys.lens)
+    here = same_cameras(pose, lens, keys.world_from_camera, keys.lens, float(np.median(keys.z[key])))
     picture, z = keys.pictures[key].copy(), keys.z[key].copy()
     frames, depth, chosen = keys.pictures[here], keys.z[here], still[here]
 
