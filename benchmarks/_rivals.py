@@ -60,7 +60,7 @@ class Open3D:
         rays[..., :3] = view.world_from_camera[:3, 3] + view.near * direction
         rays[..., 3:] = direction
         found = scene.cast_rays(self._core.Tensor(rays))["primitive_ids"].numpy()
-        return np.asarray((found + np.uint32(1)).astype(np.int32)  # nothing is the largest number: it becomes 0, np.int32)
+        return np.asarray(found + np.uint32(1), np.int32)  # nothing is the largest number: it becomes 0
 
 
 class ModernGL:
