@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,25 @@ def test_bounded_skirts_hide_less_of_what_was_seen(folder: Path) -> None:
     value = evaluated(folder, "--scenes", "boards", "--depth", "exact", "--geometry", "closed", "bounded")
     closed, bounded = (row["figures"] for row in value["rows"])
     assert bounded["recall"] > closed["recall"]
+
+
+def test_closed_is_above_the_public_codes_mesh_on_rendered_scenes(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(root / "tests" / "data" / "geometry", folder)
+    found = evaluated(folder, "--geometry", "upstream", "closed", "bounded")
+    named = {(row["scene"], row["move"], row["depth"], row["geometry"]): row["figures"] for row in found["rows"]}
+    for scene, move, depth, geometry in named:
+        if geometry != "closed" or depth != "exact":
+            continue
+        ours, theirs = named[scene, move, depth, "closed"], named[scene, move, depth, "upstream"]
+        for name in ("recall", "certain_iou", "depth_iou", "psnr", "ssim", "seen_psnr"):
+            assert ours[name] > theirs[name], (scene, move, name)
+        assert named[scene, move, depth, "bounded"]["depth_iou"] > ours["depth_iou"], (scene, move)
+    value = {(row["depth"], row["geometry"]): row["figures"] for row in found["pooled"]}
+    for depth, certain, psnr in (("exact", 0.10, 6.0), ("degraded", 0.08, 3.0)):
+        ours, theirs = value[depth, "closed"], value[depth, "upstream"]
+        assert ours["certain_iou"] > theirs["certain_iou"] + certain
+        assert ours["psnr"] > theirs["psnr"] + psnr
 
 
 def test_what_persistence_adds_is_measured_apart(folder: Path, tmp_path: Path) -> None:
