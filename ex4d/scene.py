@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value, standing_still
 from ex4d.files import replacing
@@ -230,8 +231,8 @@ def load_scene(folder: Path) -> Scene:
     return Scene(clip, depth, valid, camera, far, pivot, estimator, draft, notes)
 
 
-def _mesh_channels(depth: F32, valid: Bool) -> dict[str, F32]:
-    lower, upper = np.zeros_like(depth), np.zeros_like(depth)
+def _mesh_channels(depth: F32, valid: Bool) -> dict[str, NDArray[Any]]:
+    lower, upper = np.zeros(depth.shape, np.float16), np.zeros(depth.shape, np.float16)  # exact for 0 and 1
     lower[:-1, :-1], upper[:-1, :-1] = valid[..., 0], valid[..., 1]
     return {"R": depth, "G": lower, "B": upper}
 
@@ -243,7 +244,7 @@ def _same_png(path: Path, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
         return False  # broken: it is written again
 
 
-def _same_exr(path: Path, channels: Mapping[str, F32]) -> bool:
+def _same_exr(path: Path, channels: Mapping[str, NDArray[Any]]) -> bool:
     try:
         found = read_exr(path) if path.exists() else {}
     except Ex4dError:
