@@ -86,8 +86,7 @@ def follow(
 def _from_anchor(frames: U8, camera: CameraPath, anchor: int, others: range, usable: Callable[[int], Bool]) -> Tracks:
     start = _corners(frames[anchor], usable(anchor))
     if not len(start) or not len(others):
-        nothing = np.empty(0)
-        return Tracks(0, np.empty(0, np.intp), np.empty((0, 2)), nothing, nothing, nothing, nothing)
+        return _no_tracks()
     at = start.astype(np.float64) + 0.5
     ray = _rays(at, camera.intrinsics[anchor])
     views = _Views(np.empty((0, 4, 4)), np.empty((0, 4)), np.empty((0, *at.shape)), np.empty((0, len(at)), np.bool_))
@@ -101,11 +100,18 @@ def _from_anchor(frames: U8, camera: CameraPath, anchor: int, others: range, usa
         )
         if len(views.pose) % _LOOK == 0 and np.percentile(_triangulated(ray, views)[2][ok], 75) > ENOUGH:
             break
+    if not len(views.pose):  # no corner was found again, even in the next frame
+        return _no_tracks()
     disparity, spread, parallax, moved, off = _triangulated(ray, views)
     known = np.isfinite(spread)
     keep = known & (off <= STRAY)
     frame = np.full(int(keep.sum()), anchor, np.intp)
     return Tracks(int(known.sum()), frame, at[keep], disparity[keep], spread[keep], parallax[keep], moved[keep])
+
+
+def _no_tracks() -> Tracks:
+    nothing = np.empty(0)
+    return Tracks(0, np.empty(0, np.intp), np.empty((0, 2)), nothing, nothing, nothing, nothing)
 
 
 def moves(camera: CameraPath) -> bool:

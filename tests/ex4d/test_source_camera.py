@@ -302,6 +302,15 @@ def test_a_clip_without_texture_keeps_its_depth(travels: tuple[Clip, DepthVideo,
     assert "only 0 points could be followed" in fit.note
 
 
+def test_a_clip_that_goes_black_at_once_keeps_its_depth(travels: tuple[Clip, DepthVideo, CameraPath]) -> None:
+    clip, depth, camera = travels
+    frames = clip.frames.copy()
+    frames[1:] = 0
+    _, fit = fit_of((dataclasses.replace(clip, frames=frames), depth, camera))
+    assert not fit.applied
+    assert "only 0 points could be followed" in fit.note
+
+
 @pytest.mark.parametrize(("frames", "width", "height"), [(1, 64, 48), (3, 8, 6), (2, 1, 5)])
 def test_clips_too_small_to_follow_anything_keep_their_depth(frames: int, width: int, height: int) -> None:
     clip = Clip(np.zeros((frames, height, width, 3), np.uint8), FPS, "tiny")
