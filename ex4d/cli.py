@@ -102,19 +102,19 @@ def _sheet(arguments: argparse.Namespace) -> None:
 def _flicker(arguments: argparse.Namespace) -> None:
     from ex4d.evaluate.flicker import flicker
     from ex4d.images import read_png
-    from ex4d.pipeline import pictures
+    from ex4d.pipeline import masks, pictures
 
-    frames, masks = pictures(arguments.frames), pictures(arguments.conditioning / "mask")
-    if len(frames) < 2 or len(frames) != len(masks):
+    frames, seen = pictures(arguments.frames), masks(arguments.conditioning)
+    if len(frames) < 2 or len(frames) != len(seen):
         raise Ex4dError(
             SIZE_MISMATCH,
-            f"There are {len(frames)} frames and {len(masks)} masks.",
+            f"There are {len(frames)} frames and {len(seen)} masks.",
             "Flicker is measured between frames: give two or more, with a mask for each.",
         )
     plate = pictures(arguments.scene / "source")
     if len(plate) < 2:
         raise Ex4dError(NOT_FOUND, f"There is no scene of two or more frames in {arguments.scene}.")
-    painted = flicker((read_png(path) for path in frames), [read_png(path) < 128 for path in masks])
+    painted = flicker((read_png(path) for path in frames), [read_png(path) < 128 for path in seen])
     source = flicker(read_png(path) for path in plate)
     ratio = painted / source if source > 0.0 else math.nan
     if arguments.json:  # which knows no nan

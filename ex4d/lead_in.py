@@ -29,6 +29,14 @@ FASTEST = 6.0  # arrival, in multiples of the mean speed: more would put the who
 ASIDE = 3.0  # the same for what leads beside the way: more would swing wide
 
 
+def check_lead_in(frames: int, seed: int = 0) -> None:
+    """Raises Ex4dError(BAD_INPUT) for a number of frames that is not 0 to `MOST`, or a seed below 0."""
+    if not 0 <= frames <= MOST:
+        raise Ex4dError(BAD_INPUT, f"A lead-in of {frames} frames cannot be made.", f"Ask for 0 to {MOST}.")
+    if seed < 0:
+        raise Ex4dError(BAD_INPUT, f"A seed of {seed} cannot be used.", "Give 0 or more.")
+
+
 def needs_lead_in(shot: Shot) -> bool:
     """Whether the new camera starts elsewhere, or with another lens, than the source camera.
 
@@ -63,10 +71,7 @@ def with_lead_in(shot: Shot, frames: int, seed: int) -> Shot:
     Raises:
         Ex4dError: BAD_INPUT for a number of frames out of range, a seed below 0, or a shot that cannot be used.
     """
-    if not 0 <= frames <= MOST:
-        raise Ex4dError(BAD_INPUT, f"A lead-in of {frames} frames cannot be made.", f"Ask for 0 to {MOST}.")
-    if seed < 0:
-        raise Ex4dError(BAD_INPUT, f"A seed of {seed} cannot be used.", "Give 0 or more.")
+    check_lead_in(frames, seed)
     check_path(shot.path)
     if frames == 0 or not needs_lead_in(shot):
         return shot

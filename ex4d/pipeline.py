@@ -316,7 +316,7 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
         raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
     lead_in = _lead_in(conditioning_folder / "coverage.json", len(colour))
     colour = colour[lead_in:]
-    coverage = [float(read_png(path).mean()) / 255.0 for path in pictures(conditioning_folder / "mask")[lead_in:]]
+    coverage = [float(read_png(path).mean()) / 255.0 for path in masks(conditioning_folder)]
     model = conditioning_folder / "source_model.json"
     shown = _load_source_model(model).frame.tolist()[lead_in:] if model.exists() else None
     made_by = _generator_of(frames_folder.parent / "take.json")
@@ -327,6 +327,12 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
 def pictures(folder: Path) -> list[Path]:
     """The PNG files of a folder in the order of their numbers, without hidden ones (other systems' and unfinished)."""
     return sorted((path for path in folder.glob("*.png") if not path.name.startswith(".")), key=natural)
+
+
+def masks(conditioning_folder: Path) -> list[Path]:
+    """The mask files of a shot's own frames, without those of its lead-in."""
+    files = pictures(conditioning_folder / "mask")
+    return files[_lead_in(conditioning_folder / "coverage.json", len(files)) :]
 
 
 def _generator_of(take: Path) -> str:

@@ -94,6 +94,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.doors import choose
+    from ex4d.lead_in import check_lead_in
     from ex4d.render import RASTERIZERS, RenderOptions
     from ex4d.source_camera import rebased
     from ex4d.upstream.cameras import upstream_path, upstream_radius
@@ -117,6 +118,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         use_dwmesh=bool(arguments.use_dwmesh),
     )
     how.check()
+    check_lead_in(arguments.lead_in)
     rasterizer = choose(RASTERIZERS, arguments.rasterizer, "rasterizer")
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)

@@ -148,6 +148,18 @@ def test_a_lead_in_is_rendered_and_cut_from_the_result(still: tuple[object, ...]
     take = json.loads((out / "take.json").read_text())
     assert (take["frames"], take["lead_in"], take["conditioning"]["parameters"]["seed"]) == (3, 5, 3)
     assert take["conditioning"]["parameters"]["geometry"] == "bounded"  # what the preview works best with
+    of_result = ("--scene", out / "scene", "--conditioning", folder, "--frames", out / "frames")
+    assert run("evaluate", "flicker", *of_result) == 0
+    assert run("sheet", *of_result, "--output", tmp_path / "sheet.png") == 0
+    assert (tmp_path / "sheet.png").read_bytes() == (out / "contact_sheet.png").read_bytes()
+
+
+def test_a_lead_in_that_is_too_long_is_told_before_any_work(
+    still: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("recon", *still, "--cam", 30, "--lead_in", 481, "--output_dir", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "480" in line
 
 
 def test_a_shot_that_starts_at_the_source_camera_gets_no_lead_in_and_says_so(
