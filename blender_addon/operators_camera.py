@@ -60,6 +60,13 @@ class EX4D_OT_export_camera(Step, bpy.types.Operator):
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    def check(self, _context):
+        """Name the file as it is going to be called, so that the browser tells when there is one already."""
+        before = self.filepath
+        if Path(before).name:
+            self.filepath = _named(before)
+        return self.filepath != before
+
     def draw(self, context):
         """The choices beside the file browser."""
         layout = self.layout
@@ -75,7 +82,7 @@ class EX4D_OT_export_camera(Step, bpy.types.Operator):
         self._fill_in(scene)
         if not self.filepath:
             raise Ex4dError(BAD_INPUT, "No file is chosen.", "Choose the file that gets the camera.")
-        file = Path(bpy.path.abspath(self.filepath)).with_suffix(".json")
+        file = Path(bpy.path.abspath(_named(self.filepath)))
         frames = range(self.frame_start, self.frame_end + 1)
         stands = camera_path.sample_camera(scene, self.camera, frames)
         if self.relative_to == _RECONSTRUCTION:
@@ -101,6 +108,10 @@ class EX4D_OT_export_camera(Step, bpy.types.Operator):
             self.frame_end = scene.frame_end
         if not given("relative_to"):
             self.relative_to = _RECONSTRUCTION if reconstruction.names_in(scene) else _WORLD
+
+
+def _named(filepath: str) -> str:
+    return bpy.path.ensure_ext(filepath, ".json")
 
 
 def _write_usd(scene: bpy.types.Scene, file: Path, stands: tuple[camera_path.Stand, ...], frames: range) -> None:

@@ -28,9 +28,10 @@ def test_a_camera_is_exported_frame_by_frame_in_the_scenes_world(bench: Bench, e
     tracked_camera(bench.scene, 11, 4)
     bench.scene.camera = bpy.data.objects["tracked"]
     bench.scene.frame_start, bench.scene.frame_end, bench.scene.frame_current = 11, 14, 12
-    bpy.ops.ex4d.export_camera(filepath=str(tmp_path / "camera.anything"))
+    bpy.ops.ex4d.export_camera(filepath=str(tmp_path / "camera.v001"))
     assert bench.said.startswith("Exported 4 frames of the camera")
-    found = engine("path", tmp_path, {"file": str(tmp_path / "camera.json")})
+    assert [file.name for file in tmp_path.glob("camera*")] == ["camera.v001.json"]
+    found = engine("path", tmp_path, {"file": str(tmp_path / "camera.v001.json")})
     for pose, theirs in zip(found["poses"], _stands("tracked", range(11, 15)), strict=True):
         assert np.allclose(camera_math.UPRIGHT @ camera_math.blender_pose(pose), theirs, atol=1e-5)
     bpy.ops.ex4d.export_camera(filepath=str(tmp_path / "part.json"), camera="tracked", frame_start=12, frame_end=13)
