@@ -13,7 +13,7 @@ from bpy.props import (
 
 from shared_protocol.moves import MOVES
 
-from . import jobs, reconstruction
+from . import jobs, reconstruction, source_camera
 
 PATHS = (  # of a scene
     "clip_path", "depth_path", "source_camera_path", "reconstruct_folder", "render_folder", "take_folder"
@@ -35,7 +35,8 @@ def _is_camera(settings: bpy.types.PropertyGroup, obj: bpy.types.Object) -> bool
 
 
 def _camera_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
-    settings.clip_start = settings.id_data.frame_start
+    if settings.source_camera is not None:
+        settings.clip_start = source_camera.clip_start(settings.id_data, settings.source_camera)
 
 
 def _geometry_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:

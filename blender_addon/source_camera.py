@@ -77,6 +77,19 @@ def _length(clip: Path) -> int:
     return length + _SPARE
 
 
+def clip_start(scene: bpy.types.Scene, camera: bpy.types.Object) -> int:
+    """Frame of the scene that shows the first picture of the clip's file, as far as it can be told.
+
+    Where a solve drives the camera its movie clip says so; else the scene's range is taken to begin with the clip.
+    """
+    for constraint in camera.constraints:
+        if constraint.type == "CAMERA_SOLVER" and constraint.enabled:
+            clip = scene.active_clip if constraint.use_active_clip else constraint.clip
+            if clip is not None:
+                return int(clip.frame_start)
+    return int(scene.frame_start)
+
+
 def place_to_text(place: Place) -> str:
     """A place as it is kept in the .blend while the job runs."""
     return json.dumps({"frame": place.frame, "root": place.root.tolist()})

@@ -221,6 +221,68 @@ def test_cameras_that_cannot_be_a_source_are_refused_by_name(scene, clip):
     assert scene.frame_current == 1
 
 
+def test_blenders_own_motion_tracking_gives_the_path_that_was_walked(scene, tmp_path):
+    """Markers of known points are solved by Blender; what the extension takes down is the walk, up to its scale."""
+    size, count, focal = (320, 180), 24, 300.0
+    walked = np.tile(np.eye(4), (count, 1, 1))
+    for t in range(count):
+        pan = 0.01 * (t - 12)
+        turn = np.array([[np.cos(pan), 0, np.sin(pan)], [0, 1, 0], [-np.sin(pan), 0, np.cos(pan)]])
+        walked[t, :3, :3], walked[t, :3, 3] = turn, (0.08 * t - 1.0, 0.1 * np.sin(t / 4.0), 0.02 * t)
+    film = _tracked_film(tmp_path, size, walked, focal)
+    film.frame_start = 101
+    camera = bpy.data.objects.new("solved", bpy.data.cameras.new("solved"))
+    scene.collection.objects.link(camera)
+    camera.data.sensor_width, camera.data.lens = 36.0, focal / size[0] * 36.0
+    constraint = camera.constraints.new("CAMERA_SOLVER")
+    constraint.use_active_clip, constraint.clip = False, film
+    scene.render.resolution_x, scene.render.resolution_y = size
+    start = source_camera.clip_start(scene, camera)
+    assert start == 101
+    first_picture = tmp_path / "film_0001.png"
+    taken = source_camera.take_down(scene, "solved", first_picture, start=start, first=0, count=0)
+    frames = json.loads(taken.path)["frames"]
+    poses = np.array([frame["world_from_camera"] for frame in frames])
+    poses, walked = (np.linalg.inv(path[0]) @ path for path in (poses, walked))
+    assert np.allclose(poses[:, :3, :3], walked[:, :3, :3], atol=1e-5)
+    steps, wanted = poses[:, :3, 3], walked[:, :3, 3]
+    scale = (steps * wanted).sum() / (steps**2).sum()
+    assert scale > 0.0
+    assert np.allclose(scale * steps, wanted, atol=1e-4)
+    assert all(frame["fx"] == pytest.approx(focal, rel=1e-5) for frame in frames)
+
+
+def _tracked_film(folder: Path, size: tuple[int, int], poses: np.ndarray, focal: float) -> bpy.types.MovieClip:
+    """A solved movie clip: markers where random points are seen from the poses (OpenCV axes)."""
+    for t in range(len(poses)):
+        image = bpy.data.images.new("film", *size)
+        image.filepath_raw, image.file_format = str(folder / f"film_{t + 1:04d}.png"), "PNG"
+        image.save()
+        bpy.data.images.remove(image)
+    film = bpy.data.movieclips.load(str(folder / "film_0001.png"))
+    tracking = film.tracking
+    tracking.camera.sensor_width, tracking.camera.focal_length_pixels = 36.0, focal
+    points = np.random.default_rng(1).uniform((-0.2, -0.2, 5.0), (0.2, 0.2, 14.0), (40, 3))
+    points[:, :2] *= points[:, 2:]
+    for k, point in enumerate(points):
+        track = tracking.objects[0].tracks.new(name=f"point {k}", frame=1)
+        for t, pose in enumerate(poses):
+            x, y, z = pose[:3, :3].T @ (point - pose[:3, 3])
+            where = (focal * x / z / size[0] + 0.5, 0.5 - focal * y / z / size[1])
+            assert 0.0 < min(where) < max(where) < 1.0
+            track.markers.insert_frame(t + 1, co=where)
+    tracking.objects[0].keyframe_a, tracking.objects[0].keyframe_b = 1, len(poses)
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    area.type = "CLIP_EDITOR"
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        area.spaces.active.clip = film
+        bpy.ops.clip.solve_camera()
+    assert tracking.objects[0].reconstruction.is_valid
+    return film
+
+
 def test_keys_are_straight_lines_whatever_the_preferences_say(scene):
     obj = bpy.data.objects.new("x", None)
     scene.collection.objects.link(obj)
