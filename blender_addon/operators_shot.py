@@ -21,6 +21,7 @@ class EX4D_OT_render_conditioning(Step, bpy.types.Operator):
 
     def work(self, context):
         scene = context.scene
+        runtime.need_backend()  # which says what geometry its generators like
         shot = jobs.sample(scene)
         if jobs.rendered_artifact(scene, shot):
             status.say(f"Rendered already: {scene.ex4d.coverage_mean:.0%} of the shot is seen.")

@@ -161,7 +161,7 @@ def _take(layout, context, settings, reconstructed, ready):
     column.enabled = reconstructed
     column.label(text="4  Coverage", icon="RENDER_STILL")
     column.prop(settings, "geometry")
-    if settings.geometry == "auto":
+    if settings.geometry == "auto" and runtime.doors("generator"):  # else nobody has said what it works best with
         column.label(text=f"{jobs.geometry(context.scene).title()}, for this generator", icon="BLANK1")
     column.prop(settings, "persist")
     column.prop(settings, "lead_in")

@@ -58,11 +58,10 @@ def _reconstructed(event: ev.JobFinished) -> None:
         manifest = reconstruction.manifest_of(built.collection)
         scene.ex4d.draft_depth = manifest.draft
         count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
-        draft = " Draft depth: good for blocking out a move." if manifest.draft else ""
-        fitted = " ".join(f"{note[:1].upper()}{note[1:]}." for note in manifest.notes if manifest.camera.moves)
+        notes = " ".join(f"{note[:1].upper()}{note[1:]}." for note in manifest.notes)
         status.say(
-            f"Reconstructed {count} of {manifest.width} x {manifest.height}.{draft}",
-            hint=f"{fitted} Lay down a camera move, or animate the shot camera yourself.".strip(),
+            f"Reconstructed {count} of {manifest.width} x {manifest.height}.",
+            hint=f"{notes} Lay down a camera move, or animate the shot camera yourself.".strip(),
         )
     if scenes:
         _built.add(event.job_id)

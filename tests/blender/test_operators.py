@@ -141,6 +141,7 @@ def test_the_geometry_is_the_generators_unless_the_artist_says(bench: Bench, eve
     from blender_addon.core import events as ev
 
     assert jobs.geometry(bench.scene) == "closed", "no backend says what its generators like"
+    assert not [line for line in drawn() if "for this generator" in line]
     connected(events)
     bench.pump()
     assert jobs.geometry(bench.scene) == "bounded"
