@@ -42,6 +42,12 @@ def plain(mesh: DWMesh) -> Surface:
     return _Corners(mesh).surface(faces(mesh.intrinsics.height, mesh.intrinsics.width), face_valid(mesh), [])
 
 
+def undivided(mesh: DWMesh) -> Surface:
+    """The grid within the picture's edges, every face of it seen: what the source camera itself sees."""
+    within = faces(mesh.intrinsics.height, mesh.intrinsics.width)[:-2][~_rim(mesh)]
+    return _Corners(mesh).surface(within, np.ones(len(within), np.bool_), [])
+
+
 def closed(mesh: DWMesh) -> Surface:
     """The watertight mesh."""
     corners = _Corners(mesh)

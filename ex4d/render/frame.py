@@ -7,11 +7,12 @@ import numpy as np
 
 from ex4d.doors import choose
 from ex4d.mesh.lift import check_depth
-from ex4d.mesh.surface import bounded, closed
+from ex4d.mesh.surface import bounded, closed, undivided
 from ex4d.render.rasterizers import DEFAULT, RASTERIZERS
 from ex4d.values import F32, F64, U8, Bool, DWMesh, Intrinsics
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 
+SAME_PLACE = 1e-6  # of the mesh's smallest depth: nearer to the source camera, a camera sees no more than it did
 NEAR = 1e-3  # of the mesh's smallest depth: a camera may go as close as anyone would want to look
 
 
@@ -60,7 +61,17 @@ def render_frame(
     near = NEAR * float(mesh.depth.min())
     position = to_clip(surface.points, world_from_camera, intrinsics, near)
     ids = door.visible(position, surface.faces, (intrinsics.height, intrinsics.width))
-    return resolve(ids, position, surface, picture)
+    colour, mask, z = resolve(ids, position, surface, picture)
+    if np.linalg.norm(world_from_camera[:3, 3]) <= SAME_PLACE * float(mesh.depth.min()) and not mask.all():
+        # From here no wall has any area: what shows of one, or through a crack beside it, is rounding, where a pixel's
+        # centre lies on the very line. There the undivided face is looked at.
+        whole = undivided(mesh)
+        position = to_clip(whole.points, world_from_camera, intrinsics, near)
+        ids = door.visible(position, whole.faces, (intrinsics.height, intrinsics.width))
+        own_colour, own_mask, own_z = resolve(ids, position, whole, picture)
+        missed = own_mask & ~mask
+        colour[missed], mask[missed], z[missed] = own_colour[missed], True, own_z[missed]
+    return colour, mask, z
 
 
 def _check_camera(world_from_camera: F64, camera: Intrinsics) -> None:

@@ -45,6 +45,26 @@ def test_so_it_does_across_gaps_with_any_lens_and_wherever_the_scene_stands(
     np.testing.assert_array_equal(colour, source)
 
 
+@pytest.mark.parametrize("geometry", ["closed", "bounded"])
+@pytest.mark.parametrize("size", [1.5, 2.0, 3.0])
+def test_from_its_place_the_source_fills_pictures_of_any_size_and_zoom(geometry: str, size: float) -> None:
+    height, width, focal = 40, 60, 50.0
+    z = np.random.default_rng(5).uniform(1.0, 20.0, (height, width)).astype(np.float32)
+    mesh = lifted(z, focal=focal)
+    flat = np.full((height, width, 3), 90, np.uint8)
+    rows, columns = round(size * height), round(size * width)
+    for zoom in (1.0, 4 / 3):
+        lens = Intrinsics(columns, rows, size * zoom * focal, size * zoom * focal, columns / 2.0, rows / 2.0)
+        for eye in ((0.0, 0.0, 0.0), (1e-8, 0.0, -1e-8)):
+            colour, mask, depth = render_frame(mesh, flat, pose(eye), lens, geometry=geometry)
+            assert mask.all()
+            assert (colour == 90).all()
+            assert ((depth >= 0.999) & (depth <= 20.001)).all()
+    wide = Intrinsics(columns, rows, 0.5 * size * focal, 0.5 * size * focal, columns / 2.0, rows / 2.0)
+    _, mask, _ = render_frame(mesh, flat, np.eye(4), wide, geometry=geometry)
+    assert mask.mean() == pytest.approx(0.25, abs=0.02)  # beyond the picture's edge nothing was seen
+
+
 def test_a_flat_wall_seen_from_aside_is_the_picture_moved() -> None:
     source = picture(40, 60)
     mesh = lifted(np.full((40, 60), 2.0, np.float32), focal=50.0)
