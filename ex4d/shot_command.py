@@ -97,7 +97,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     from ex4d.lead_in import check_lead_in
     from ex4d.render import RASTERIZERS, RenderOptions
     from ex4d.source_camera import rebased
-    from ex4d.upstream.cameras import upstream_path, upstream_radius
+    from ex4d.upstream.cameras import check_move, upstream_path, upstream_radius
 
     given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
     scene_folder, conditioning = (work / part for part in PARTS)
@@ -119,6 +119,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     )
     how.check()
     check_lead_in(arguments.lead_in)
+    if arguments.geometry == "upstream" and given is None:
+        check_move(arguments.cam)
     rasterizer = choose(RASTERIZERS, arguments.rasterizer, "rasterizer")
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
@@ -204,7 +206,7 @@ def _reshoot(arguments: argparse.Namespace) -> None:
     generator = choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
     arguments.geometry = arguments.geometry or generator.geometry
     with output_folder(arguments.output_dir) as out, Console() as console:
-        scene_folder, conditioning, *_ = _condition(arguments, out, console)
+        scene_folder, conditioning = _condition(arguments, out, console)[:2]  # the rest need not stay in memory
         pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
         take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
         frames = [read_png(path) for path in pipeline.pictures(out / "frames")]

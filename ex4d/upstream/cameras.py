@@ -25,6 +25,16 @@ NEAR, FAR = 1e-3, 1e3  # clipping planes, scene units
 _BEYOND = 0.15  # the pivot, behind the nearest point of the first frame
 
 
+def check_move(move: str) -> None:
+    """Raises Ex4dError(BAD_INPUT) for a move that is not one of `UPSTREAM_MOVES`."""
+    if move not in UPSTREAM_MOVES:
+        raise Ex4dError(
+            BAD_INPUT,
+            f"The public EX-4D code has no camera move called '{move}'.",
+            f"Choose one of: {', '.join(UPSTREAM_MOVES)}.",
+        )
+
+
 def upstream_radius(depth: F32, border_depth: float = BORDER_DEPTH) -> float:
     """Distance to the point that the moves turn around, from the first frame's depth [H, W]; its border counts as
     pushed away.
@@ -55,12 +65,7 @@ def upstream_path(
     Raises:
         Ex4dError: BAD_INPUT for an unknown move, no frames, or a radius or turn that is not a positive number.
     """
-    if move not in UPSTREAM_MOVES:
-        raise Ex4dError(
-            BAD_INPUT,
-            f"The public EX-4D code has no camera move called '{move}'.",
-            f"Choose one of: {', '.join(UPSTREAM_MOVES)}.",
-        )
+    check_move(move)
     if frames < 1:
         raise Ex4dError(BAD_INPUT, f"A camera move of {frames} frames cannot be made.", "Ask for at least one frame.")
     for name, value in (("radius", radius), ("turn", turn)):

@@ -154,12 +154,16 @@ def test_a_lead_in_is_rendered_and_cut_from_the_result(still: tuple[object, ...]
     assert (tmp_path / "sheet.png").read_bytes() == (out / "contact_sheet.png").read_bytes()
 
 
-def test_a_lead_in_that_is_too_long_is_told_before_any_work(
-    still: tuple[object, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(("--cam", 30, "--lead_in", 481), "480"), (("--cam", "zoom_in", "--geometry", "upstream"), "no camera move")],
+)
+def test_what_cannot_be_made_is_told_before_any_work(
+    still: tuple[object, ...], more: tuple[object, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("recon", *still, "--cam", 30, "--lead_in", 481, "--output_dir", tmp_path / "out") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "480" in line
+    assert run("recon", *still, *more, "--output_dir", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()  # and no progress of anything
+    assert told in line
 
 
 def test_a_shot_that_starts_at_the_source_camera_gets_no_lead_in_and_says_so(
