@@ -63,7 +63,12 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the source camera moved: a camera path as for --camera, which then stands in the same world",
     )
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--num_frames", type=at_least_one, default=0, help="frames used from the start (default: all)")
+    parser.add_argument(
+        "--num_frames",
+        type=at_least_one,
+        default=0,
+        help="frames used from the start, of clip and camera (default: all)",
+    )
     parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
     parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
     parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
@@ -138,6 +143,8 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         if source_camera is not None:
             path = rebased(path, source_camera.world_from_camera[0])
         name = arguments.camera.stem
+        if arguments.num_frames:  # of the start: of the camera as of the clip
+            path = replace(path, world_from_camera=path.world_from_camera[:total], intrinsics=path.intrinsics[:total])
         if len(path.world_from_camera) > total:
             raise Ex4dError(
                 BAD_INPUT,

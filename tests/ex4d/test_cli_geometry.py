@@ -58,8 +58,16 @@ def test_a_moving_source_camera_puts_both_paths_into_one_world(tracking: dict[st
         assert both.sum() > 0.6 * visible.sum()
         assert np.median(np.abs(z[both] / true_z[both] - 1.0)) < 0.01
     scene = json.loads((out / "scene" / "scene.json").read_text())
-    assert scene["provenance"]["source_camera"]["points"] >= 0
+    assert scene["provenance"]["source_camera"]["note"] in scene["notes"]
     assert np.allclose(scene["camera"]["frames"][0]["world_from_camera"], np.eye(4))
+
+
+def test_fewer_frames_are_taken_from_the_start_of_clip_and_cameras(tracking: dict[str, Path], tmp_path: Path) -> None:
+    shot = ("--input_video", tracking["clip"], "--depth", tracking["depth"], "--source_camera", tracking["source"])
+    out = tmp_path / "out"
+    assert run("recon", *shot, "--camera", tracking["new"], "--num_frames", 2, "--output_dir", out) == 0
+    whole = load_path(TRUTH / "tracking" / "moves" / "30" / "camera.json").world_from_camera
+    np.testing.assert_allclose(load_path(out / "camera.json").world_from_camera, whole[:2], atol=1e-9)
 
 
 def test_a_source_camera_and_a_focal_length_are_one_too_many(
