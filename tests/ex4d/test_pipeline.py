@@ -14,6 +14,7 @@ from mesh_cases import pose, small_scene
 from ex4d import pipeline
 from ex4d.cameras import preset_path, static_source
 from ex4d.images import read_png
+from ex4d.render import RenderOptions
 from ex4d.scene import save_scene
 from ex4d.values import CameraPath, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, CANCELLED, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
@@ -66,6 +67,33 @@ def test_a_cancelled_take_goes_on_with_the_missing_frames_alone(scene: Scene, tm
     pipeline.generate(whole, tmp_path / "scene", tmp_path / "shot", "preview", 0, {}, Told())
     for name in ("0001.png", "0002.png", "0003.png"):
         assert np.array_equal(read_png(whole / "frames" / name), read_png(tmp_path / "take" / "frames" / name))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 5])
+@pytest.mark.parametrize(
+    "options", [RenderOptions(), RenderOptions("bounded", persist=True), RenderOptions("upstream")], ids=str
+)
+def test_a_cancelled_rendering_goes_on_to_the_same_files(
+    scene: Scene, tmp_path: Path, options: RenderOptions, stop_after: int
+) -> None:
+    def render(folder: str, told: Told, save_depth: bool = True) -> dict[str, bytes]:
+        given = (tmp_path / "scene", *shot(scene), told, options)
+        pipeline.render(tmp_path / folder, *given, save_depth=save_depth)
+        return contents(tmp_path / folder)
+
+    whole = render("whole", Told())
+    with pytest.raises(Ex4dError) as caught:
+        render("shot", Told(stop_after))
+    assert caught.value.code == CANCELLED
+    left = contents(tmp_path / "shot")
+    assert left.keys() < whole.keys()
+    assert render("shot", Told()) == whole
+    render("later", Told(), save_depth=False)
+    assert render("later", Told()) == whole  # depth that is asked for later is added
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_view_of_nothing_leaves_no_finished_conditioning(scene: Scene, tmp_path: Path) -> None:
