@@ -161,39 +161,37 @@ def _build(group: bpy.types.NodeTree) -> None:
     v = b.clamp(b.math("SUBTRACT", row, 1.5), 0.0, height, label="v")
     edges = b.math("ADD", _at_either_end(b, row, last_row), _at_either_end(b, column, last_column), label="Edges")
 
-    geometry, texel = _sample(b, flat, given, row, column)
+    geometry, texel = _capture(b, flat, "Texel", _texel(b, given, row, column))
     bounded = _choice(b, given["Walls"], WALL_CHOICES)
-    geometry, reach = _reach(b, geometry, texel, given, bounded)
-    separate = b.node("GeometryNodeSeparateGeometry", domain="FACE")
-    b.feed(separate, "Geometry", geometry)
-    b.feed(separate, "Selection", _seen(b, texel, last_column))
     raw, _, _ = b.split(texel)
-    z = _adjusted(b, given, raw)
+    geometry, told = _capture(b, geometry, "Told", b.vector(raw, _reach(b, raw, given, bounded), edges))
+    # Until all of it is lifted a point's position is its u, v and depth, so that little has to be copied and joined;
+    # and whether a face was seen is stored, since the parting asks for it twice.
+    flat_place = b.vector(u, v, _adjusted(b, given, raw), label="u, v, depth")
+    geometry = b.call("GeometryNodeSetPosition", {"Geometry": geometry, "Position": flat_place})
+    separate = b.node("GeometryNodeSeparateGeometry", domain="FACE")
+    b.feed(separate, "Geometry", _store(b, geometry, SEEN, "BOOLEAN", "FACE", _seen(b, texel, last_column)))
+    b.feed(separate, "Selection", _stored_seen(b))
+    whole, stretched = separate.outputs
 
-    whole = _store(b, separate.outputs[0], UV_MAP, "FLOAT2", "CORNER", _on_points(b, _uv(b, given, u, v)))
-    whole = _store(b, whole, SEEN, "BOOLEAN", "FACE", True)
-    whole = _store(b, whole, TINT, "FLOAT", "FACE", 0.0)
-    whole = b.call("GeometryNodeSetPosition", {"Geometry": whole, "Position": _lifted(b, given, u, v, z)}, label="Lift")
-
-    parts, (u, v, z), seen = build_parts(b, separate.outputs[1], b.vector(u, v, z), reach, raw, edges, bounded)
+    parts, seen = build_parts(b, stretched, told, bounded)
     shown = _choice(b, given["Unseen"], UNSEEN_CHOICES)
-    parts = _store(b, parts, UV_MAP, "FLOAT2", "CORNER", _on_points(b, _uv(b, given, u, v)))
     parts = _store(b, parts, SEEN, "BOOLEAN", "FACE", seen)
-    parts = b.call("GeometryNodeSetPosition", {"Geometry": parts, "Position": _lifted(b, given, u, v, z)}, label="Lift")
-    unseen = b.call(
-        "FunctionNodeBooleanMath",
-        {0: b.call("GeometryNodeInputNamedAttribute", {"Name": SEEN}, data_type="BOOLEAN")},
-        operation="NOT",
-    )
+    unseen = b.call("FunctionNodeBooleanMath", {0: _stored_seen(b)}, operation="NOT")
     tinted = b.math("MULTIPLY", unseen, b.math("COMPARE", shown, 0.0, 0.5), label="Tinted")
-    parts = _store(b, parts, TINT, "FLOAT", "FACE", tinted)
+    parts = _store(b, parts, TINT, "FLOAT", "FACE", tinted)  # faces without it get 0 when they are joined
     hidden = b.math("MULTIPLY", unseen, b.math("COMPARE", shown, 2.0, 0.5), label="Hidden")
     parts = b.call("GeometryNodeDeleteGeometry", {"Geometry": parts, "Selection": hidden}, domain="FACE", mode="ALL")
 
     join = b.node("GeometryNodeJoinGeometry")
     for part in (parts, whole):  # the node takes the last link first
         b.feed(join, "Geometry", part)
-    geometry = b.call("GeometryNodeSetMaterial", {"Geometry": join.outputs[0], "Material": given["Material"]})
+    u, v, z = b.split(b.node("GeometryNodeInputPosition").outputs[0])
+    geometry = _store(b, join.outputs[0], UV_MAP, "FLOAT2", "CORNER", _on_points(b, _uv(b, given, u, v)))
+    geometry = b.call(
+        "GeometryNodeSetPosition", {"Geometry": geometry, "Position": _lifted(b, given, u, v, z)}, label="Lift"
+    )
+    geometry = b.call("GeometryNodeSetMaterial", {"Geometry": geometry, "Material": given["Material"]})
     b.feed(b.node("NodeGroupOutput"), "Geometry", geometry)
     for item in group.interface.items_tree:  # a menu socket knows its choices once it is linked
         if item.item_type == "SOCKET" and item.name in _CHOICES:
@@ -201,17 +199,20 @@ def _build(group: bpy.types.NodeTree) -> None:
     b.arrange()
 
 
-def _reach(b: TreeBuilder, geometry: Any, texel: Any, given: dict[str, Any], bounded: Any) -> tuple[Any, Any]:
+def _reach(b: TreeBuilder, depth: Any, given: dict[str, Any], bounded: Any) -> Any:
     """How far back bounded walls go from each point, as a share of its depth: a thing is as deep as it is wide."""
-    depth, _, _ = b.split(texel)
     width = build_width(b, depth, b.integer("ADD", given["Height"], 4), b.integer("ADD", given["Width"], 4))
     share = b.math("DIVIDE", width, given["Focal"])
-    needed = b.call("GeometryNodeSwitch", {"Switch": bounded, "False": 0.0, "True": share}, input_type="FLOAT")
+    return b.call("GeometryNodeSwitch", {"Switch": bounded, "False": 0.0, "True": share}, input_type="FLOAT")
+
+
+def _capture(b: TreeBuilder, geometry: Any, name: str, vector: Any) -> tuple[Any, Any]:
+    """The geometry, and the vector as it is on its points now."""
     capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
-    capture.capture_items.new("FLOAT", "Reach")
+    capture.capture_items.new("VECTOR", name)
     b.feed(capture, "Geometry", geometry)
-    b.feed(capture, "Reach", needed)
-    return capture.outputs[0], capture.outputs["Reach"]
+    b.feed(capture, name, vector)
+    return capture.outputs[0], capture.outputs[name]
 
 
 def _at_either_end(b: TreeBuilder, number: Any, last: Any) -> Any:
@@ -249,8 +250,8 @@ def _flat_grid(b: TreeBuilder, last_row: Any, last_column: Any) -> Any:
     return node.outputs[0]
 
 
-def _sample(b: TreeBuilder, geometry: Any, given: dict[str, Any], row: Any, column: Any) -> tuple[Any, Any]:
-    """Reads each point's texel of the current frame's EXR, once."""
+def _texel(b: TreeBuilder, given: dict[str, Any], row: Any, column: Any) -> Any:
+    """Each point's texel of the current frame's EXR."""
     u = b.math("DIVIDE", b.math("ADD", column, 0.5), b.integer("ADD", given["Width"], 4))
     v = b.math("DIVIDE", b.math("ADD", row, 0.5), b.integer("ADD", given["Height"], 4))
     time = b.node("GeometryNodeInputSceneTime").outputs["Frame"]
@@ -259,17 +260,12 @@ def _sample(b: TreeBuilder, geometry: Any, given: dict[str, Any], row: Any, colu
     number = b.integer(
         "MINIMUM", b.integer("MAXIMUM", b.integer("ADD", since, 1), 1), given["Frames"], label="File number"
     )
-    colour = b.call(
+    return b.call(
         "GeometryNodeImageTexture",
         {"Image": given["Depth"], "Vector": b.vector(u, b.math("SUBTRACT", 1.0, v)), "Frame": number},
         interpolation="Closest",
         extension="EXTEND",
     )
-    capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
-    capture.capture_items.new("VECTOR", "Texel")
-    b.feed(capture, "Geometry", geometry)
-    b.feed(capture, "Texel", colour)
-    return capture.outputs[0], capture.outputs["Texel"]
 
 
 def _seen(b: TreeBuilder, texel: Any, last_column: Any) -> Any:
@@ -289,6 +285,10 @@ def _seen(b: TreeBuilder, texel: Any, last_column: Any) -> Any:
     is_upper = b.integer("MODULO", face, 2, label="Upper triangle")
     valid = b.call("GeometryNodeSwitch", {"Switch": is_upper, "False": lower, "True": upper}, input_type="FLOAT")
     return b.math("GREATER_THAN", valid, 0.5, label="Seen")
+
+
+def _stored_seen(b: TreeBuilder) -> Any:
+    return b.call("GeometryNodeInputNamedAttribute", {"Name": SEEN}, data_type="BOOLEAN")
 
 
 def _adjusted(b: TreeBuilder, given: dict[str, Any], depth: Any) -> Any:

@@ -55,44 +55,34 @@ _STARTS = tuple(sum(len(case) for case in _CASES[:k]) for k in range(len(_CASES)
 _COPIES = (len(_WHOLE), len(_ONE), len(_TWO), 3 * len(_THREE))
 
 
-def build_parts(
-    b: TreeBuilder, geometry: Any, point: Any, reach: Any, lifted: Any, edges: Any, bounded: Any
-) -> tuple[Any, tuple[Any, Any, Any], Any]:
-    """The parts of unseen triangles, still where the triangles lie.
+def build_parts(b: TreeBuilder, geometry: Any, told: Any, bounded: Any) -> tuple[Any, Any]:
+    """The parts of unseen triangles.
 
     Args:
         b: what the node is added to.
-        geometry: the unseen triangles: stretched ones, those of the skirt around the picture, the back.
-        point: per point, u, v and depth as a vector.
-        reach: per point, how far back a bounded wall goes from there, as a share of its depth.
-        lifted: per point, the depth as it was lifted, which tells where gaps are.
-        edges: per point, how many edges of the grid it lies on: 0, 1 or, at the grid's corners, 2.
+        geometry: the unseen triangles: stretched ones, those of the skirt around the picture, the back. A point's
+            position is its u, v and depth.
+        told: per point, as a vector: the depth as it was reconstructed, which tells where gaps are; how far back a
+            bounded wall goes from there, as a share of its depth; how many edges of the grid it lies on: 0, 1 or, at
+            the grid's corners, 2.
         bounded: 1 for walls and a skirt that end after that reach, and no back; 0 for closed ones.
 
     Returns:
-        The geometry; u, v and depth per point of it; whether it was seen, per face.
+        The geometry, positions as before; whether it was seen, per face.
     """
     inputs = {
         "Geometry": ("Geometry", geometry),
-        "Point": ("Vector", point),
-        "Reach": ("Float", reach),
-        "Lifted": ("Float", lifted),
-        "Edges": ("Float", edges),
+        "Told": ("Vector", told),
         "Bounded": ("Int", bounded),
     }
     made = b.group("EX-4D Mesh Parts", inputs, _parts)
-    return made["Geometry"], (made["u"], made["v"], made["Depth"]), made["Seen"]
+    return made["Geometry"], made["Seen"]
 
 
 def _parts(b: TreeBuilder, given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
-    geometry, point, reach, lifted, edges, bounded = given.values()
-    capture = b.node("GeometryNodeCaptureAttribute", domain="POINT")
-    capture.capture_items.new("VECTOR", "Point")
-    b.feed(capture, "Geometry", geometry)
-    b.feed(capture, "Point", point)
-    capture.capture_items.new("FLOAT", "Reach")
-    b.feed(capture, "Reach", reach)
-    point, reach = capture.outputs["Point"], capture.outputs["Reach"]
+    geometry, told, bounded = given.values()
+    point = b.node("GeometryNodeInputPosition").outputs[0]
+    lifted, reach, edges = b.split(told)
 
     depths = [_of_face(b, lifted, k) for k in range(3)]
     gaps = [_gap(b, depths[k], depths[(k + 1) % 3]) for k in range(3)]
@@ -108,7 +98,7 @@ def _parts(b: TreeBuilder, given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     for kind, name, value in (("INT", "Gaps", b.to_integer(count)), ("INT", "First", first), ("FLOAT", "Outer", outer)):
         keep.capture_items.new(kind, name)
         b.feed(keep, name, value)
-    b.feed(keep, "Geometry", capture.outputs[0])
+    b.feed(keep, "Geometry", geometry)
     amount = b.call("GeometryNodeSwitch", {"Switch": gone, "False": copies, "True": 0}, input_type="INT")
     copy = b.node("GeometryNodeDuplicateElements", domain="FACE")
     b.feed(copy, "Geometry", keep.outputs[0])
@@ -139,11 +129,9 @@ def _parts(b: TreeBuilder, given: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     z = _float_switch(b, is_cut, z, b.math("MINIMUM", z, limit))
     seen = [int(all(how in "pqr" for _, how in small)) for case in _CASES for small in case]
     seen[0] = 0  # the whole triangle
+    placed = b.call("GeometryNodeSetPosition", {"Geometry": copy.outputs[0], "Position": b.vector(u, v, z)})
     return {
-        "Geometry": ("Geometry", copy.outputs[0]),
-        "u": ("Float", u),
-        "v": ("Float", v),
-        "Depth": ("Float", z),
+        "Geometry": ("Geometry", placed),
         "Seen": ("Int", _switch(b, "INT", triangle, seen)),
     }
 
