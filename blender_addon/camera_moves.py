@@ -38,13 +38,19 @@ def apply(
         The frames that have keys.
 
     Raises:
-        Ex4dError: NOT_FOUND, the camera is gone; BAD_INPUT, an unknown move, an empty range or a pivot that is not in
-            front of the camera.
+        Ex4dError: NOT_FOUND, the camera is gone; BAD_INPUT, a linked camera, an unknown move, an empty range or a pivot
+            that is not in front of the camera.
     """
     camera = scene.objects.get(camera_name)
     if camera is None or camera.type != "CAMERA":
         raise Ex4dError(
             NOT_FOUND, f"The camera '{camera_name}' is not in the scene '{scene.name}'.", "Choose it again."
+        )
+    if camera.library is not None:  # Blender lets it be animated, and forgets that when the file is closed
+        raise Ex4dError(
+            BAD_INPUT,
+            f"The camera '{camera_name}' is linked from another file, so a move on it would not be saved.",
+            "Make a library override of it, or animate a camera of your own.",
         )
     if move not in MOVES:
         raise Ex4dError(BAD_INPUT, f"There is no camera move '{move}'.", f"Choose one of {', '.join(MOVES)}.")

@@ -123,3 +123,17 @@ def test_wrong_wishes_are_refused_in_a_line(scene, built, camera, move, last, pi
         camera_moves.apply(scene, camera, move, 1, last, pivot)
     assert caught.value.code == code
     assert bpy.data.objects[built.shot_camera].animation_data is None
+
+
+def test_a_linked_camera_is_refused_since_its_keys_would_be_lost(scene, landscape, tmp_path):
+    built = reconstruction.build(scene, landscape, name="clip")
+    blend = str(tmp_path / "clip.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=blend)
+    bpy.ops.wm.read_homefile(use_empty=True)
+    with bpy.data.libraries.load(blend, link=True) as (_, wanted):
+        wanted.collections = ["clip"]
+    scene = bpy.context.scene
+    scene.collection.children.link(bpy.data.collections["clip"])
+    with pytest.raises(Ex4dError, match="linked from another file"):
+        camera_moves.apply(scene, built.shot_camera, "60", 1, 6, 2.0)
+    assert bpy.data.objects[built.shot_camera].animation_data is None
