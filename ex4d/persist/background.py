@@ -54,6 +54,7 @@ class Background:
         intrinsics: Intrinsics,
         *,
         wanted: Bool | None = None,
+        cleared: bool = False,
         rasterizer: str = DEFAULT,
     ) -> View:
         """What a camera sees of the background at one frame of a shot.
@@ -64,6 +65,7 @@ class Background:
             world_from_camera: [4, 4] pose of the new camera in the scene's world.
             intrinsics: of the new camera.
             wanted: [h, w] where it is asked for; None = everywhere.
+            cleared: as if all that moves were taken away; else where the way to it is known to be clear.
             rasterizer: one of `RASTERIZERS`.
 
         Raises:
@@ -79,7 +81,8 @@ class Background:
             better = own_mask & (own_z * _FIRST < z)
             colour[better], z[better] = own_colour[better], own_z[better]
         mask = np.isfinite(z) if wanted is None else np.isfinite(z) & wanted
-        mask = self._reached(mask, z, meshes, source, index, world_from_camera, intrinsics)
+        if not cleared:
+            mask = self._reached(mask, z, meshes, source, index, world_from_camera, intrinsics)
         colour[~mask], z[~mask] = 0, 0.0
         return View(colour, mask, z)
 

@@ -11,11 +11,15 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from mesh_cases import pose
+from persist_cases import LENS, Box, filmed, trace
 
 from ex4d.cameras import intrinsics_at, preset_path, static_source
 from ex4d.doors import choose
 from ex4d.generate import GENERATORS
+from ex4d.generate.preview.plate import plate_of
 from ex4d.mesh import lift
+from ex4d.persist import build_background
 from ex4d.render import render_conditioning, render_frame
 from ex4d.scene import build_scene
 from ex4d.values import CameraPath, Clip, Conditioning, DepthVideo, DWMesh, Shot
@@ -115,6 +119,21 @@ def test_a_scene_of_one_colour_stays_of_one_colour_everywhere(move: str) -> None
     clip.frames[:] = (200, 100, 50)
     for frame in paint(conditioning(clip, depth, move)).values():
         assert np.abs(frame.astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_the_plate_of_a_moving_camera_has_nothing_that_moves() -> None:
+    total = 7
+    poses = np.stack([pose((0.15 * (k - 3), 0.0, 0.0)) for k in range(total)])
+    box = Box((0.0, 0.6, 3.0), (0.5, 0.5, 0.3), 1.0)
+    film = filmed([[box.at(1.0 * (k - 3), 0.6, 3.0)] for k in range(total)], poses)
+    colour, z, frame = plate_of(film, build_background(film))
+    assert frame == 3
+    room, room_z = trace([], poses[frame], LENS)
+    _, own_z = trace([box], poses[frame], LENS)
+    moving = own_z < 0.9 * room_z
+    assert moving.sum() > 300
+    np.testing.assert_allclose(z[moving], room_z[moving], rtol=0.02)
+    assert np.abs(colour[moving] - room[moving]).mean() < 3.0
 
 
 def test_a_thing_that_never_moves_hides_what_surrounds_it() -> None:

@@ -3,7 +3,7 @@
 
 Where the source camera stands still, a pixel sees the same still surface in every frame in which nothing moves in front
 of it, and that surface is the furthest thing that the pixel ever sees. Where it moves, the plate is what a frame in the
-middle of the clip shows, with the still background of the others before it.
+middle of the clip shows, with the still background that any frame saw in place of what moves.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ def plate_of(scene: Scene, background: Background | None) -> tuple[F32, F32, int
         return (*clean_plate(scene.clip.frames, depth), 0)
     middle = len(depth) // 2
     camera = scene.camera
-    view = background.view(
-        static_source(scene, len(depth)), middle, camera.world_from_camera[middle], intrinsics_at(camera, middle)
-    )
+    source, lens = static_source(scene, len(depth)), intrinsics_at(camera, middle)
+    view = background.view(source, middle, camera.world_from_camera[middle], lens, cleared=True)
     colour = np.where(view.mask[..., None], view.colour, scene.clip.frames[middle]).astype(np.float32)
     return colour, np.where(view.mask, view.z, depth[middle]).astype(np.float32), middle
 
