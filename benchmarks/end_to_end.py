@@ -4,8 +4,8 @@
     python benchmarks/end_to_end.py [--frames 49] [--size 1024x576] [--cam 60]
 
 Makes a moving picture with its depth in a temporary folder (a movie and an npz, as artists bring them), runs the
-command on it (read, lift, faces, render, write pictures, masks and movies), and renders the same frames once more with
-everything in memory.
+command on it (read, lift, faces, render, write pictures, masks and movies), and renders the same frames once more in
+the same way, with everything in memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks._scene import depth_and_picture
 from benchmarks._timing import machine
-from ex4d.cameras import intrinsics_at, preset_path, static_source
+from ex4d.cameras import preset_path, static_source
 from ex4d.cli import main as ex4d
 from ex4d.clip import write_video
-from ex4d.render import render_frame
-from ex4d.scene import load_scene, scene_mesh
+from ex4d.render import render_conditioning
+from ex4d.scene import load_scene
+from ex4d.values import Shot
 
 GOAL = 2.0  # times the rendering
 
@@ -83,9 +84,7 @@ def _rendering(scene_folder: Path, cam: str) -> float:
     path = preset_path(cam, total, scene.pivot, scene.intrinsics, scene.clip.fps)
     source = static_source(scene, total)
     start = time.perf_counter()
-    for k in range(total):
-        mesh = scene_mesh(scene, source, k)
-        render_frame(mesh, scene.clip.frames[k], path.world_from_camera[k], intrinsics_at(path, k))
+    render_conditioning(Shot(scene, path, source))
     return time.perf_counter() - start
 
 

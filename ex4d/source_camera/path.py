@@ -90,7 +90,8 @@ def _lens(path: CameraPath, width: int, height: int) -> F64:
         raise Ex4dError(
             SIZE_MISMATCH,
             f"The source camera is for pictures of {path.width}x{path.height}, the clip is {width}x{height}.",
-            "Both need the same aspect: export the camera at the size of the clip's own picture, not cropped.",
+            "Both need the same aspect: give the camera at the size of the clip's own picture, not cropped "
+            "(in Blender: the scene's resolution).",
         )
     uneven = np.abs(path.intrinsics[:, 0] / path.intrinsics[:, 1] - 1.0)
     if uneven.max() > SQUARE_SLACK:
