@@ -208,7 +208,7 @@ def render(
     report.file("camera.json")
     counts = {"coverage": coverage[lead_in:], "lead_in": lead_in, "lead_in_coverage": coverage[:lead_in]}
     _write_json(folder, "coverage.json", counts, report)
-    provenance = _provenance("render", {**asdict(options), "lead_in": lead_in, "seed": seed})
+    provenance = _provenance("render", {**options.effective(), "lead_in": lead_in, "seed": seed})
     provenance["camera_sha256"] = describe(folder / "camera.json")["sha256"]
     provenance["source_model_sha256"] = describe(folder / "source_model.json")["sha256"]
     _write_json(folder, "provenance.json", provenance, report)

@@ -15,6 +15,7 @@ from typing import Any
 from ex4d.arguments import at_least_one, number, whole
 from ex4d.console import PARTS, Console, output_folder
 from ex4d.mesh.surface import GEOMETRIES
+from ex4d.render import RenderOptions
 from ex4d.values import BORDER, Conditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
@@ -100,7 +101,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.doors import choose
     from ex4d.lead_in import check_lead_in
-    from ex4d.render import RASTERIZERS, RenderOptions
+    from ex4d.render import RASTERIZERS
     from ex4d.source_camera import rebased
     from ex4d.upstream.cameras import check_move, upstream_path, upstream_radius
 
@@ -115,13 +116,7 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         max_side=arguments.max_side,
         geometry=arguments.geometry,
     )
-    how = RenderOptions(
-        geometry=arguments.geometry,
-        persist=arguments.persist,
-        rasterizer=arguments.rasterizer,
-        filter_type=arguments.filter_type,
-        use_dwmesh=bool(arguments.use_dwmesh),
-    )
+    how = _how(arguments)
     how.check()
     check_lead_in(arguments.lead_in)
     if arguments.geometry == "upstream" and given is None:
@@ -176,11 +171,22 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     return scene_folder, conditioning, name, made
 
 
+def _how(arguments: argparse.Namespace) -> RenderOptions:
+    return RenderOptions(
+        geometry=arguments.geometry,
+        persist=arguments.persist,
+        rasterizer=arguments.rasterizer,
+        filter_type=arguments.filter_type,
+        use_dwmesh=bool(arguments.use_dwmesh),
+    )
+
+
 def _recon(arguments: argparse.Namespace) -> None:
     from ex4d.cameras import save_path
     from ex4d.clip import write_video
-    from ex4d.export.ply import write_ply
+    from ex4d.export.ply import write_ply, write_upstream_ply
     from ex4d.export.posed import posed_mesh
+    from ex4d.render.conditioning import upstream_mesh_at
 
     with output_folder(arguments.output_dir) as out, Console() as console:
         _, folder, name, made = _condition(arguments, out, console)
@@ -191,8 +197,10 @@ def _recon(arguments: argparse.Namespace) -> None:
             write_video(out / f"mask_{name}.mp4", masks, shot.path.fps)
             movie.result()
         if arguments.save_mesh:
-            posed = posed_mesh(shot.scene, shot.source, made.lead_in)
-            write_ply(out / "DW-Mesh.ply", posed, seen_only=not arguments.use_dwmesh)
+            if arguments.geometry == "upstream":
+                write_upstream_ply(out / "DW-Mesh.ply", upstream_mesh_at(shot, _how(arguments), made.lead_in))
+            else:
+                write_ply(out / "DW-Mesh.ply", posed_mesh(shot.scene, shot.source, made.lead_in))
         if arguments.save_camera:
             save_path(out / f"camera_{name}.npz", shot.path)
         for kind in ("colour", "mask", *(("depth",) if arguments.save_depth else ())):

@@ -10,7 +10,8 @@ import numpy as np
 from ex4d.export.posed import PosedMesh
 from ex4d.files import replacing
 from ex4d.mesh.topology import face_valid, faces
-from ex4d.values import BORDER
+from ex4d.upstream.mesh import UpstreamMesh
+from ex4d.values import BORDER, F32, F64, I32, U8, Bool
 
 
 def write_ply(path: Path, posed: PosedMesh, *, seen_only: bool = False) -> None:
@@ -29,16 +30,27 @@ def write_ply(path: Path, posed: PosedMesh, *, seen_only: bool = False) -> None:
     camera = posed.mesh.intrinsics
     triangles = faces(camera.height, camera.width)
     valid = face_valid(posed.mesh)
-    point = np.empty(
-        posed.mesh.depth.size, [("p", "<f4", 3), ("rgb", "u1", 3), ("a", "u1")]
-    )  # packed: numpy adds no padding unless asked to
-    point["p"] = posed.points()
-    point["rgb"] = np.pad(posed.picture, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge").reshape(-1, 3)
-    point["a"] = 0
-    point["a"][triangles[valid].ravel()] = 255
+    rgba = np.zeros((posed.mesh.depth.size, 4), np.uint8)
+    rgba[:, :3] = np.pad(posed.picture, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge").reshape(-1, 3)
+    rgba[triangles[valid].ravel(), 3] = 255
     kept = valid if seen_only else np.ones_like(valid)
-    face = np.empty(int(kept.sum()), [("n", "u1"), ("v", "<i4", 3), ("valid", "u1")])
-    face["n"], face["v"], face["valid"] = 3, triangles[kept], valid[kept]
+    _write(path, posed.points(), rgba, triangles[kept], valid[kept])
+
+
+def write_upstream_ply(path: Path, mesh: UpstreamMesh) -> None:
+    """The same of the public code's mesh: a face is `valid` where none of its corners was painted out.
+
+    Raises:
+        Ex4dError: DISK when the file cannot be written.
+    """
+    _write(path, mesh.vertices, mesh.rgba, mesh.faces, (mesh.rgba[mesh.faces, 3] > 0).all(axis=1))
+
+
+def _write(path: Path, points: F32 | F64, rgba: U8, triangles: I32, valid: Bool) -> None:
+    point = np.empty(len(points), [("p", "<f4", 3), ("rgba", "u1", 4)])  # packed: numpy adds no padding unless asked to
+    point["p"], point["rgba"] = points, rgba
+    face = np.empty(len(triangles), [("n", "u1"), ("v", "<i4", 3), ("valid", "u1")])
+    face["n"], face["v"], face["valid"] = 3, triangles, valid
     header = "\n".join(
         [
             "ply",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from ex4d.render.frame import render_frame
 from ex4d.render.rasterizers import DEFAULT
 from ex4d.scene import scene_mesh
 from ex4d.upstream.cameras import FAR, NEAR
-from ex4d.upstream.mesh import upstream_mesh
+from ex4d.upstream.mesh import UpstreamMesh, upstream_mesh
 from ex4d.upstream.render import first_frame, render_upstream
 from ex4d.values import BORDER, F32, U8, Bool, Conditioning, DWMesh, Shot
 from shared_protocol.errors import BAD_INPUT, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
@@ -36,6 +36,13 @@ class RenderOptions:
     rasterizer: str = DEFAULT
     filter_type: str = "angle"  # "upstream" geometry only: "angle" or "boundary"
     use_dwmesh: bool = True  # "upstream" geometry only: False drops stretched faces instead of letting them hide
+
+    def effective(self) -> dict[str, str | bool]:
+        """Those that made the pictures what they are, by name: for side-cars."""
+        told = asdict(self)
+        if self.geometry != "upstream":
+            del told["filter_type"], told["use_dwmesh"]
+        return told
 
     def check(self) -> None:
         """Raises Ex4dError(BAD_INPUT) for options that cannot be used together."""
@@ -153,23 +160,29 @@ def _upstream(shot: Shot, options: RenderOptions) -> Callable[[int], View]:
         )
 
     def frame(index: int) -> View:
-        closed = scene_mesh(scene, source, index)
         shown = int(source.frame[index])
         picture = scene.clip.frames[shown]
-        mesh = upstream_mesh(
-            np.ascontiguousarray(closed.depth[BORDER:-BORDER, BORDER:-BORDER]),
-            picture,
-            closed.intrinsics,
-            filter_type=options.filter_type,
-            use_dwmesh=options.use_dwmesh,
-        )
+        mesh = upstream_mesh_at(shot, options, index)
         pose = camera_from_world(scene.camera.world_from_camera[shown]) @ path.world_from_camera[index]
         colour, mask, z = render_upstream(mesh, pose, intrinsics_at(path, index), rasterizer=options.rasterizer)
         if index == 0 and picture.shape == colour.shape:
             colour, mask = first_frame(picture)
+            z = scene_mesh(scene, source, 0).depth[BORDER:-BORDER, BORDER:-BORDER].copy()
         return colour, mask, z
 
     return frame
+
+
+def upstream_mesh_at(shot: Shot, options: RenderOptions, index: int) -> UpstreamMesh:
+    """The public code's mesh of the source at one frame of a shot, in the source camera's axes."""
+    ours = scene_mesh(shot.scene, shot.source, index)
+    return upstream_mesh(
+        np.ascontiguousarray(ours.depth[BORDER:-BORDER, BORDER:-BORDER]),
+        shot.scene.clip.frames[int(shot.source.frame[index])],
+        ours.intrinsics,
+        filter_type=options.filter_type,
+        use_dwmesh=options.use_dwmesh,
+    )
 
 
 def _within_upstream(mesh: DWMesh) -> bool:

@@ -106,6 +106,7 @@ def test_closed_is_the_default_and_bounded_and_persistence_show_more(still: tupl
         made = json.loads((tmp_path / name / "provenance.json").read_text())["parameters"]
         assert made["geometry"] == ("bounded" if name == "bounded" else "closed")
         assert made["persist"] == (name == "persist")
+        assert "filter_type" not in made  # it had no say
     np.testing.assert_array_equal(shown["default"], shown["closed"])
     assert (shown["bounded"][1:] > shown["closed"][1:]).all()
     assert (shown["persist"] >= shown["closed"]).all()
@@ -114,7 +115,8 @@ def test_closed_is_the_default_and_bounded_and_persistence_show_more(still: tupl
 
 def test_upstream_has_its_own_focal_length_pivot_and_first_frame(still: tuple[object, ...], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run("recon", *still[:4], "--cam", 180, "--geometry", "upstream", "--output_dir", out, "--save_camera") == 0
+    upstream = ("--cam", 180, "--geometry", "upstream", "--output_dir", out)
+    assert run("recon", *still[:4], *upstream, "--save_camera", "--save_depth", "--save_mesh") == 0
     path = load_path(out / "camera.json")
     assert set(path.intrinsics[:, 0]) == {500.0}
     depth = np.load(still[3])["depth"][0][1:-1, 1:-1]  # the border does not count
@@ -123,6 +125,12 @@ def test_upstream_has_its_own_focal_length_pivot_and_first_frame(still: tuple[ob
     assert (read_png(out / "mask" / "0001.png") == 255).all()
     source = read_png(TRUTH / "figure" / "source" / "0001.png")
     np.testing.assert_array_equal(read_png(out / "colour" / "0001.png"), source)
+    np.testing.assert_array_equal(read_exr(out / "depth" / "0001.exr")["Z"], np.load(still[3])["depth"][0])
+    header = (out / "DW-Mesh.ply").read_bytes().split(b"end_header\n")[0].decode()
+    assert f"element vertex {64 * 64}\n" in header  # one for each pixel, none beyond the picture
+    assert f"element face {2 * 63 * 63 + 2}\n" in header
+    made = json.loads((out / "provenance.json").read_text())["parameters"]
+    assert (made["filter_type"], made["use_dwmesh"]) == ("angle", True)
     assert run("recon", *still, "--cam", "zoom_in", "--geometry", "upstream", "--output_dir", tmp_path / "no") == 2
 
 
