@@ -107,7 +107,10 @@ def on_layer(z, picture, lens, matrix, layer_lens, known, nearest, furthest, ima
 
 @compiled
 def medians(frames, depth, chosen, start, stop, picture, z):  # type: ignore[no-untyped-def]
-    """Medians of colour and depth over the chosen frames of each pixel; where there are none, of depth over all."""
+    """Medians of colour and depth over the chosen frames of each pixel; where there are none, of depth over all.
+
+    `picture` is float32, and is left as it is where nothing was chosen.
+    """
     total, width = depth.shape[0], depth.shape[2]
     column = np.empty(total, np.float32)
     for row in range(start, stop):
@@ -130,7 +133,7 @@ def medians(frames, depth, chosen, start, stop, picture, z):  # type: ignore[no-
                 if channel == 3:
                     z[row, i] = median
                 else:
-                    picture[row, i, channel] = np.uint8(median + 0.5)
+                    picture[row, i, channel] = median
 
 
 @compiled

@@ -97,13 +97,14 @@ def _stack(keys: KeyFrames, still: Bool, key: int, before: list[Layer]) -> Layer
     """The layer of one key frame's camera: medians over the frames in which that same camera sees still things."""
     pose, lens = keys.world_from_camera[key], keys.lens[key]
     here = same_cameras(pose, lens, keys.world_from_camera, keys.lens, float(np.median(keys.z[key])))
-    picture, z = keys.pictures[key].copy(), keys.z[key].copy()
+    averaged, z = keys.pictures[key].astype(np.float32), keys.z[key].copy()
     frames, depth, chosen = keys.pictures[here], keys.z[here], still[here]
 
     def rows(start: int, stop: int) -> None:
-        medians(frames, depth, chosen, start, stop, picture, z)
+        medians(frames, depth, chosen, start, stop, averaged, z)
 
     in_parallel(rows, len(z), threads())
+    picture = (averaged + 0.5).astype(np.uint8)
     known = np.asarray(chosen.sum(axis=0) >= min(2, len(chosen)), np.bool_)
     picture = _continued(picture, known)
     added = known.copy()

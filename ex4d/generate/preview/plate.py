@@ -13,7 +13,8 @@ import numpy as np
 
 from ex4d.cameras import intrinsics_at, static_source
 from ex4d.persist import Background
-from ex4d.render.compiled import compiled, in_parallel, threads
+from ex4d.persist.kernels import medians
+from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import BORDER, F32, U8, Scene
 
 MOST_FRAMES = 25  # a plate from more does not get better, only slower
@@ -65,47 +66,16 @@ def clean_plate(frames: U8, depth: F32) -> tuple[F32, F32]:
     kernel = np.ones((reach, reach), np.uint8)
     z = np.ascontiguousarray(depth[picked])
     beside = np.stack([cv2.erode(frame, kernel) * SAME_SURFACE < frame for frame in z])
+    furthest = np.sort(z, axis=0)[len(z) - 1 - int(_OUTLIERS * len(z))]
+    far = z * np.float32(SAME_SURFACE) >= furthest
+    clear = far & ~beside
+    chosen = np.where(clear.any(axis=0), clear, far)
     colour = np.empty((height, width, 3), np.float32)
     plate_z = np.empty((height, width), np.float32)
     pictures = np.ascontiguousarray(frames[picked])
 
     def rows(start: int, stop: int) -> None:
-        _medians(pictures, z, beside, SAME_SURFACE, _OUTLIERS, start, stop, colour, plate_z)
+        medians(pictures, z, chosen, start, stop, colour, plate_z)
 
     in_parallel(rows, height, max(1, min(threads() * 4, height // 8)))
     return colour, plate_z
-
-
-@compiled
-def _medians(frames, z, beside, same, outliers, start, stop, colour, plate_z):  # type: ignore[no-untyped-def]
-    total, width = z.shape[0], z.shape[2]
-    order = np.empty(total, np.float32)
-    column = np.empty(total, np.float32)
-    chosen = np.empty(total, np.int64)
-    for y in range(start, stop):
-        for x in range(width):
-            for t in range(total):
-                order[t] = z[t, y, x]
-            order.sort()
-            furthest = order[total - 1 - int(outliers * total)]
-            count = 0
-            for t in range(total):
-                if z[t, y, x] * same >= furthest and not beside[t, y, x]:
-                    chosen[count] = t
-                    count += 1
-            if count == 0:
-                for t in range(total):
-                    if z[t, y, x] * same >= furthest:
-                        chosen[count] = t
-                        count += 1
-            for channel in range(4):
-                for k in range(count):
-                    t = chosen[k]
-                    column[k] = z[t, y, x] if channel == 3 else frames[t, y, x, channel]
-                values = column[:count]
-                values.sort()
-                median = 0.5 * (values[(count - 1) // 2] + values[count // 2])
-                if channel == 3:
-                    plate_z[y, x] = median
-                else:
-                    colour[y, x, channel] = median
