@@ -16,7 +16,6 @@ from _sample_materials import Colour, Shader, brick, mottled, stripes, wood
 from mathutils import Vector
 
 LIGHT = Vector((-0.45, -0.6, 0.66)).normalized()  # towards it
-FLOOR, FACING, SIDE = (0.0, 0.0, 0.0), (math.pi / 2, 0.0, 0.0), (math.pi / 2, 0.0, math.pi / 2)  # how bricks lie
 
 
 class Paints:

@@ -32,7 +32,7 @@ MAX_ASSET: Final = 64 << 30  # bytes of an upload
 MAX_CAMERA: Final = 64 << 20  # bytes of a camera path file: some 6 KB a frame at most
 MAX_OPTIONS: Final = 64  # options of a generator
 
-GEOMETRIES: Final = ("closed", "bounded", "upstream")  # of `Render.geometry`
+GEOMETRIES: Final = ("closed", "bounded")  # of `Render.geometry`; the public code's own needs a scene of its own
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")

@@ -158,7 +158,7 @@ class Render:
     height: int
     fps: tuple[int, int]
     cameras: tuple[CameraSample, ...]
-    geometry: str = "closed"  # "closed" | "bounded" | "upstream": what hangs behind the edges of things
+    geometry: str = "closed"  # "closed" | "bounded": what hangs behind the edges of things
     persist: bool = False  # still background that other frames saw fills holes
     lead_in: int = 0  # frames that glide from the source camera to the first of `cameras`, before it; never delivered
     seed: int = 0  # of the lead-in; counts only where there is one

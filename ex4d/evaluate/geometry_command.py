@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ex4d.arguments import whole
 from ex4d.console import Console
 from ex4d.evaluate import degrade
 from ex4d.evaluate.geometry import measure
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--persist", action="store_true", help="with background from other frames; tells what it added")
     parser.add_argument("--depth", choices=(*DEPTHS, "both"), default="both", help="default: both")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the degraded depth (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="of the degraded depth (default: 0)")
     parser.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="default: all of the set")
     parser.add_argument("--moves", nargs="+", default=[], metavar="NAME", help="default: all of the scene")
     parser.add_argument(
@@ -136,9 +137,3 @@ def evaluate(
                         plain = rendered(made[variant.geometry], move, RenderOptions(geometry=variant.geometry))
                         without = [mask for _, mask, _ in plain].__getitem__
                     yield Row(name, move_name, depth, variant.name, measure(scene, move, frames.__getitem__, without))
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 on")
-    return int(text)

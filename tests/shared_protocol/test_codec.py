@@ -166,6 +166,7 @@ def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
             BAD_INPUT,
         ),
         (m.Render(ID, 32, 24, (24, 1), (CAMERA,), geometry="open"), BAD_INPUT),
+        (m.Render(ID, 32, 24, (24, 1), (CAMERA,), geometry="upstream"), BAD_INPUT),
         (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=-1), BAD_INPUT),
         (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=10_000), LIMIT),
         (m.Render(ID, 32, 24, (24, 1), (CAMERA,), lead_in=1, seed=-1), BAD_INPUT),
