@@ -20,7 +20,7 @@ from ex4d.cameras import load_path
 from ex4d.doctor import doors as installed_doors
 from ex4d.doors import Door
 from ex4d.render import RenderOptions
-from ex4d.values import CameraPath, SourceModel
+from ex4d.values import U8, CameraPath, SourceModel
 from shared_protocol import messages as m
 from shared_protocol.errors import CANCELLED, INTERNAL, LIMIT, Ex4dError
 
@@ -242,6 +242,9 @@ class _Report:
             sync_folder(folder)
         self._kept[name] = stamp
         self._send(Made(self._artifact, m.FileInfo(name, path.stat().st_size, sha256_of(path))))
+
+    def glimpse(self, picture: U8) -> None:
+        """See `ex4d.pipeline.Report`. Nobody is told of it."""
 
     def _stop_here(self) -> None:
         if self._stopped():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ex4d.files import disk_error
+from ex4d.values import U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 PARTS = ("scene", "conditioning")  # folders that every kind of shot is made from
@@ -41,6 +42,9 @@ class Console:
 
     def file(self, name: str) -> None:
         """Files are not listed one by one."""
+
+    def glimpse(self, picture: U8) -> None:
+        """A terminal shows no pictures."""
 
     def end(self) -> None:
         """Leaves the last line as it is."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -25,7 +26,8 @@ from ex4d.contact_sheet import contact_sheet
 from ex4d.depth import estimate_depth
 from ex4d.doors import choose
 from ex4d.files import replacing
-from ex4d.generate import GENERATORS
+from ex4d.generate import GENERATORS, GenerateRequest
+from ex4d.generate.settings import Value
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
@@ -35,12 +37,13 @@ from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
 from ex4d.source_camera import fit_to_clip, scale_depth
 from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
-from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Scene, Shot, SourceModel
+from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Scene, Shot, ShotConditioning, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 Json = dict[str, Any]
 
+UNFINISHED = "unfinished"  # in the folder of a take: what a generator that was interrupted goes on from
 _SETTINGS = ("focal", "cx", "cy", "disparity_scale", "disparity_shift")  # of `SourceModel`, one number a frame each
 
 
@@ -53,6 +56,10 @@ class Report(Protocol):
 
     def file(self, name: str) -> None:
         """The file `name`, relative to the step's folder, is finished."""
+        ...
+
+    def glimpse(self, picture: U8) -> None:
+        """How the unfinished result looks at this moment: [h, w, 3] sRGB, any size."""
         ...
 
 
@@ -148,7 +155,7 @@ def render(
     seed: int = 0,
     save_depth: bool = False,
     scene: Scene | None = None,
-) -> Conditioning:
+) -> ShotConditioning:
     """Scene + camera → conditioning, written to `folder` and given back.
 
     Args:
@@ -221,7 +228,7 @@ def generate(
     conditioning_folder: Path,
     generator_name: str,
     seed: int,
-    options: Mapping[str, str | int | float | bool],
+    options: Mapping[str, Value],
     report: Report,
 ) -> None:
     """Conditioning → the new shot, frame by frame, written to `folder`.
@@ -229,8 +236,32 @@ def generate(
     Raises:
         Ex4dError: UNAVAILABLE or BAD_INPUT for the generator, and whatever it reports.
     """
-    generator = choose(GENERATORS, generator_name, "generator")
     conditioning = load_conditioning(scene_folder, conditioning_folder)
+    origin = {
+        "conditioning": json.loads((conditioning_folder / "provenance.json").read_text("utf-8")),
+        "scene": json.loads((scene_folder / "scene.json").read_text("utf-8"))["provenance"],
+    }
+    paint(folder, conditioning, origin, generator_name, seed, options, report)
+
+
+def paint(
+    folder: Path,
+    conditioning: Conditioning,
+    origin: Json,
+    generator_name: str,
+    seed: int,
+    options: Mapping[str, Value],
+    report: Report,
+) -> None:
+    """What `generate` does, from a conditioning at hand.
+
+    Args:
+        origin: what the side-car tells about where the conditioning came from.
+
+    Raises:
+        Ex4dError: UNAVAILABLE or BAD_INPUT for the generator, and whatever it reports.
+    """
+    generator = choose(GENERATORS, generator_name, "generator")
     lead_in = conditioning.lead_in  # made where a generator needs it, never delivered
     total = len(conditioning.colour) - lead_in
     names = {lead_in + index: f"frames/{index + 1:04d}.png" for index in range(total)}
@@ -238,23 +269,35 @@ def generate(
     for index in sorted(names.keys() - set(wanted)):
         report.file(names[index])
     done = total - len(wanted)
-    for index, frame in generator.frames(
-        conditioning, seed=seed, options=options, wanted=wanted, progress=report.progress
-    ):
+    made_with: Json = {}
+    request = GenerateRequest(
+        conditioning=conditioning,
+        seed=seed,
+        options=options,
+        wanted=wanted,
+        progress=report.progress,
+        glimpse=report.glimpse,
+        record=made_with.update,
+        scratch=folder / UNFINISHED,
+    )
+    for index, frame in generator.frames(request):
         write_png(folder / names[index], frame)
         report.file(names[index])
         done += 1
         report.progress(generator.label, done, total)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     take = _provenance("generate", {"options": dict(options), "seed": seed})
     take["generator"] = {
         "name": generator.name,
         "label": generator.label,
         "licence": generator.licence,
         "commercial_use": generator.commercial_use,
+        "made_with": made_with,
     }
     take["colour_space"] = "sRGB"
-    take["fps"] = [conditioning.shot.path.fps.numerator, conditioning.shot.path.fps.denominator]
-    take["size"] = [conditioning.shot.path.width, conditioning.shot.path.height]
+    take["fps"] = [conditioning.fps.numerator, conditioning.fps.denominator]
+    height, width = conditioning.mask.shape[1:]
+    take["size"] = list(generator.size(width, height, options))
     take["frames"] = total
     take["lead_in"] = lead_in
     coverage = conditioning.coverage[lead_in:]
@@ -263,14 +306,14 @@ def generate(
         "least": float(coverage.min()),
         "per_frame": [round(float(share), 6) for share in coverage],
     }
-    scene = conditioning.shot.scene
-    take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
-    take["conditioning"] = json.loads((conditioning_folder / "provenance.json").read_text("utf-8"))
-    take["scene"] = json.loads((scene_folder / "scene.json").read_text("utf-8"))["provenance"]
+    if isinstance(conditioning, ShotConditioning):
+        scene = conditioning.shot.scene
+        take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
+    take.update(origin)
     _write_json(folder, "take.json", take, report)
 
 
-def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
+def load_conditioning(scene_folder: Path, folder: Path) -> ShotConditioning:
     """What `render` wrote, with the scene it was rendered from.
 
     Raises:
@@ -300,8 +343,13 @@ def load_conditioning(scene_folder: Path, folder: Path) -> Conditioning:
             )
         colour[index], mask[index] = picture, seen > 127
     coverage = mask.mean(axis=(1, 2), dtype=np.float64)
-    return Conditioning(
-        Shot(load_scene(scene_folder), path, source), colour, mask, coverage, _lead_in(folder / "coverage.json", total)
+    return ShotConditioning(
+        shot=Shot(load_scene(scene_folder), path, source),
+        colour=colour,
+        mask=mask,
+        coverage=coverage,
+        fps=path.fps,
+        lead_in=_lead_in(folder / "coverage.json", total),
     )
 
 

@@ -16,7 +16,7 @@ from ex4d.arguments import at_least_one, number, whole
 from ex4d.console import PARTS, Console, output_folder
 from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render import RenderOptions
-from ex4d.values import BORDER, Conditioning
+from ex4d.values import BORDER, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
 
@@ -95,7 +95,7 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=0, help="of everything that is drawn at random (default: 0)")
 
 
-def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str, Conditioning]:
+def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str, ShotConditioning]:
     """Scene and conditioning folders below `work`, the move's name for file names, and what is in the second folder."""
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source

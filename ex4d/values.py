@@ -124,12 +124,19 @@ class Shot:
     source: SourceModel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Conditioning:
     """What the generator is told about the new shot."""
 
-    shot: Shot
     colour: U8  # [T, h, w, 3] sRGB, black where the mask is False
     mask: Bool  # [T, h, w] True = seen by the source camera
     coverage: F64  # [T] share of the picture that is seen, 0..1
+    fps: Fraction
     lead_in: int = 0  # this many frames at the start only glide from the source camera to the shot's own first frame
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShotConditioning(Conditioning):
+    """Conditioning that was rendered here: what it was rendered from is known too."""
+
+    shot: Shot

@@ -44,6 +44,7 @@ class Environment:
     folder: Path
     install: tuple[str, ...]  # arguments of `pip install`, run in the checkout
     made_from: tuple[str, ...]  # files whose change means: install again
+    holds: tuple[Environment, ...] = ()  # smaller ones in the same folder, that it does for as well
 
     @property
     def python(self) -> Path:
@@ -60,6 +61,12 @@ ENGINE = Environment(
     ROOT / ".venv",
     ("-c", "constraints.txt", "-e", ".[dev]"),
     ("pyproject.toml", "constraints.txt"),
+)
+ENGINE_WITH_MODELS = Environment(
+    ROOT / ".venv",
+    ("-c", "constraints.txt", "-e", ".[dev,wan]"),
+    ("pyproject.toml", "constraints.txt"),
+    holds=(ENGINE,),
 )
 BLENDER = Environment(
     ROOT / ".venv-blender",
@@ -132,13 +139,9 @@ def _missing_libraries() -> list[str]:
 
 def _make(environment: Environment, python: str) -> None:
     folder = environment.folder
+    stamps = {_stamp(known) for known in (ENGINE, ENGINE_WITH_MODELS, BLENDER) if environment in (known, *known.holds)}
     stamp = folder / "made_from.sha256"
-    wanted = hashlib.sha256(
-        b"".join((ROOT / name).read_bytes() for name in environment.made_from)
-        + " ".join(environment.install).encode()
-        + str(ROOT).encode()  # an editable install points to where the checkout lay
-    ).hexdigest()
-    if stamp.is_file() and stamp.read_text() == wanted and environment.python.exists():
+    if stamp.is_file() and stamp.read_text() in stamps and environment.python.exists():
         return
     print(f"Making {folder.name} (this downloads packages the first time) ...", flush=True)
     if not environment.python.exists():
@@ -156,7 +159,16 @@ def _make(environment: Environment, python: str) -> None:
         lines = done.stderr.splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines[-3:]
         raise SetupError(f"pip could not fill {folder.name}: {' '.join(errors)}")
-    stamp.write_text(wanted)
+    stamp.write_text(_stamp(environment))
+
+
+def _stamp(environment: Environment) -> str:
+    """Changes with whatever an environment is made from."""
+    return hashlib.sha256(
+        b"".join((ROOT / name).read_bytes() for name in environment.made_from)
+        + " ".join(environment.install).encode()
+        + str(ROOT).encode()  # an editable install points to where the checkout lay
+    ).hexdigest()
 
 
 def _check_bpy() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from _environments import BLENDER, ENGINE, ROOT, SetupError, prepare
+from _environments import BLENDER, ENGINE_WITH_MODELS, ROOT, SetupError, prepare
 
 LIMIT_S = 15 * 60  # of one step; a step that hangs is a failure
 
@@ -42,17 +42,17 @@ def main() -> int:
     parser.add_argument("--slow", action="store_true", help="run the tests marked slow as well")
     arguments = parser.parse_args()
     try:
-        prepare((ENGINE, BLENDER))
+        prepare((ENGINE_WITH_MODELS, BLENDER))
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     chosen = "not gpu" if arguments.slow else "not gpu and not slow"
-    ruff = str(ENGINE.program("ruff"))
+    ruff = str(ENGINE_WITH_MODELS.program("ruff"))
     outcomes = [
         _check("ruff check", [ruff, "check", "."]),
         _check("ruff format", [ruff, "format", "--check", "."]),
-        _check("mypy", [str(ENGINE.program("mypy"))]),
-        _pytest("tests (engine, backend)", ENGINE.python, ["tests", "--ignore=tests/blender"], chosen),
+        _check("mypy", [str(ENGINE_WITH_MODELS.program("mypy"))]),
+        _pytest("tests (engine, backend)", ENGINE_WITH_MODELS.python, ["tests", "--ignore=tests/blender"], chosen),
         _pytest("tests (in Blender)", BLENDER.python, ["tests/blender"], chosen),
     ]
     return _report(outcomes)

@@ -19,7 +19,7 @@ from ex4d.scene import scene_mesh
 from ex4d.upstream.cameras import FAR, NEAR
 from ex4d.upstream.mesh import UpstreamMesh, upstream_mesh
 from ex4d.upstream.render import first_frame, render_upstream
-from ex4d.values import BORDER, F32, U8, Bool, Conditioning, DWMesh, Shot
+from ex4d.values import BORDER, F32, U8, Bool, DWMesh, Shot, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, EMPTY_VIEW, SIZE_MISMATCH, Ex4dError
 
 View = tuple[U8, Bool, F32]  # colour, mask, z-depth
@@ -71,7 +71,7 @@ def render_conditioning(
     known: Known = lambda index: None,
     options: RenderOptions = RenderOptions(),
     progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
-) -> Conditioning:
+) -> ShotConditioning:
     """Renders every frame of a shot.
 
     Args:
@@ -128,7 +128,7 @@ def render_conditioning(
             "The camera sees none of the reconstructed surface.",
             "Move it in front of the mesh or turn it towards it.",
         )
-    return Conditioning(shot, colour, mask, coverage)
+    return ShotConditioning(shot=shot, colour=colour, mask=mask, coverage=coverage, fps=shot.path.fps)
 
 
 def _own(shot: Shot, options: RenderOptions) -> Callable[[int], View]:

@@ -36,6 +36,9 @@ class Told:
     def file(self, name: str) -> None:
         self.files.append(name)
 
+    def glimpse(self, picture: np.ndarray) -> None:
+        pass
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:

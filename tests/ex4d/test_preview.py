@@ -16,13 +16,13 @@ from persist_cases import LENS, Box, filmed, trace
 
 from ex4d.cameras import intrinsics_at, preset_path, static_source
 from ex4d.doors import choose
-from ex4d.generate import GENERATORS
+from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.preview.plate import plate_of
 from ex4d.mesh import lift
 from ex4d.persist import build_background
 from ex4d.render import render_conditioning, render_frame
 from ex4d.scene import build_scene
-from ex4d.values import CameraPath, Clip, Conditioning, DepthVideo, DWMesh, Shot
+from ex4d.values import CameraPath, Clip, DepthVideo, DWMesh, Shot, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, CANCELLED, Ex4dError
 
 PREVIEW = GENERATORS["preview"]
@@ -48,24 +48,24 @@ def moving_block(frames: int = 6, height: int = 48, width: int = 64) -> tuple[Cl
     return Clip(pictures, Fraction(24), "block"), DepthVideo(z, "file", draft=False)
 
 
-def conditioning(clip: Clip, depth: DepthVideo, move: str = "30") -> Conditioning:
+def conditioning(clip: Clip, depth: DepthVideo, move: str = "30") -> ShotConditioning:
     scene = build_scene(clip, depth)
     path = preset_path(move, len(clip.frames), scene.pivot, scene.intrinsics, clip.fps)
     return render_conditioning(Shot(scene, path, static_source(scene, len(clip.frames))))
 
 
-def paint(given: Conditioning, wanted: Sequence[int] | None = None) -> dict[int, np.ndarray]:
+def paint(given: ShotConditioning, wanted: Sequence[int] | None = None) -> dict[int, np.ndarray]:
     wanted = range(len(given.mask)) if wanted is None else wanted
-    return dict(PREVIEW.frames(given, seed=0, options={}, wanted=wanted, progress=lambda *_: None))
+    return dict(PREVIEW.frames(GenerateRequest(given, 0, {}, wanted, lambda *_: None)))
 
 
 @pytest.fixture(scope="module")
-def block() -> Conditioning:
+def block() -> ShotConditioning:
     return conditioning(*moving_block())
 
 
 @pytest.fixture(scope="module")
-def painted(block: Conditioning) -> dict[int, np.ndarray]:
+def painted(block: ShotConditioning) -> dict[int, np.ndarray]:
     return paint(block)
 
 
@@ -81,25 +81,27 @@ def test_listing_the_generators_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_wanted_frame_comes_once_and_in_order(block: Conditioning, painted: dict[int, np.ndarray]) -> None:
+def test_every_wanted_frame_comes_once_and_in_order(block: ShotConditioning, painted: dict[int, np.ndarray]) -> None:
     assert list(painted) == list(range(len(block.mask)))
     for frame in painted.values():
         assert (frame.shape, frame.dtype) == (block.colour.shape[1:], np.uint8)
 
 
-def test_what_was_seen_is_not_touched(block: Conditioning, painted: dict[int, np.ndarray]) -> None:
+def test_what_was_seen_is_not_touched(block: ShotConditioning, painted: dict[int, np.ndarray]) -> None:
     for index, frame in painted.items():
         inside = cv2.erode(block.mask[index].astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1) > 0
         assert np.array_equal(frame[inside], block.colour[index][inside])
     assert np.array_equal(painted[0], block.shot.scene.clip.frames[0])  # the source camera itself: all is seen
 
 
-def test_a_missing_frame_made_alone_has_the_same_pixels(block: Conditioning, painted: dict[int, np.ndarray]) -> None:
+def test_a_missing_frame_made_alone_has_the_same_pixels(
+    block: ShotConditioning, painted: dict[int, np.ndarray]
+) -> None:
     for index, frame in paint(block, [4, 2]).items():
         assert np.array_equal(frame, painted[index])
 
 
-def test_holes_show_the_wall_that_other_frames_saw(block: Conditioning, painted: dict[int, np.ndarray]) -> None:
+def test_holes_show_the_wall_that_other_frames_saw(block: ShotConditioning, painted: dict[int, np.ndarray]) -> None:
     scene, path = block.shot.scene, block.shot.path
     height, width = scene.intrinsics.height, scene.intrinsics.width
     wall = DWMesh(*lift(np.full((height, width), WALL, np.float32), scene.far), scene.intrinsics)
@@ -179,35 +181,27 @@ def test_the_background_follows_the_depth_scale_that_the_artist_sets() -> None:
     assert np.abs(paint(render_conditioning(shot), [3])[3].astype(int) - paint(plain, [3])[3]).mean() < 0.5
 
 
-def test_stopping_is_heard_and_unknown_options_are_named(block: Conditioning) -> None:
+def test_stopping_is_heard_and_unknown_options_are_named(block: ShotConditioning) -> None:
     def stop(_phase: str, done: int, _total: int) -> None:
         if done == 2:
             raise Ex4dError(CANCELLED, "Cancelled.")
 
     with pytest.raises(Ex4dError) as stopped:
-        list(PREVIEW.frames(block, seed=0, options={}, wanted=[1], progress=stop))
+        list(PREVIEW.frames(GenerateRequest(block, 0, {}, [1], stop)))
     assert stopped.value.code == CANCELLED
     with pytest.raises(Ex4dError, match="steps") as refused:
-        list(PREVIEW.frames(block, seed=0, options={"steps": 3}, wanted=[1], progress=lambda *_: None))
+        list(PREVIEW.frames(GenerateRequest(block, 0, {"steps": 3}, [1], lambda *_: None)))
     assert refused.value.code == BAD_INPUT
 
 
-def test_progress_counts_up_to_its_total(block: Conditioning) -> None:
+def test_progress_counts_up_to_its_total(block: ShotConditioning) -> None:
     told: list[tuple[int, int]] = []
-    next(
-        PREVIEW.frames(
-            block,
-            seed=0,
-            options={},
-            wanted=[0],
-            progress=lambda _, done, total: told.append((done, total)),
-        )
-    )
+    next(PREVIEW.frames(GenerateRequest(block, 0, {}, [0], lambda _, done, total: told.append((done, total)))))
     assert told == [(k, told[0][1]) for k in range(told[0][1] + 1)]
 
 
-def test_nothing_wanted_is_nothing_done(block: Conditioning) -> None:
+def test_nothing_wanted_is_nothing_done(block: ShotConditioning) -> None:
     def never(*_: object) -> None:
         pytest.fail("work was done")
 
-    assert not list(PREVIEW.frames(block, seed=0, options={}, wanted=[], progress=never))
+    assert not list(PREVIEW.frames(GenerateRequest(block, 0, {}, [], never)))

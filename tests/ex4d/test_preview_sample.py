@@ -15,7 +15,7 @@ from ex4d.cameras import preset_path, static_source
 from ex4d.clip import read_clip
 from ex4d.depth import estimate_depth
 from ex4d.evaluate.flicker import flicker
-from ex4d.generate import GENERATORS
+from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.mesh import default_intrinsics
 from ex4d.render import render_conditioning
 from ex4d.scene import build_scene
@@ -55,7 +55,7 @@ def ratio(scene: Scene, move: str) -> float:
     frames = len(scene.mesh_depth)
     path = preset_path(move, frames, scene.pivot, scene.intrinsics, scene.clip.fps)
     given = render_conditioning(Shot(scene, path, static_source(scene, frames)))
-    made = GENERATORS["preview"].frames(given, seed=0, options={}, wanted=range(frames), progress=lambda *_: None)
+    made = GENERATORS["preview"].frames(GenerateRequest(given, 0, {}, range(frames)))
     return flicker([frame for _, frame in made], list(~given.mask)) / flicker(scene.clip.frames)
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from ex4d.cameras import camera_from_world, intrinsics_at
-from ex4d.values import F32, U8, Bool, Conditioning, Intrinsics
+from ex4d.generate.door import GenerateRequest
+from ex4d.generate.settings import Setting, Value, read_settings
+from ex4d.values import F32, U8, Bool, Intrinsics, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 # The outermost seen pixels have the colours of both sides of an edge mixed in: they give way to what is painted, the
@@ -25,6 +27,8 @@ class PreviewGenerator:
     licence = "Apache-2.0"
     commercial_use = True
     geometry = "bounded"
+    lead_in = 0
+    settings: tuple[Setting, ...] = ()
 
     def available(self) -> tuple[bool, str]:
         """It works wherever the base packages are installed."""
@@ -33,22 +37,29 @@ class PreviewGenerator:
             return False, f"missing: {', '.join(missing)} (pip install opencv-python-headless numba)."
         return True, ""
 
-    def frames(
-        self,
-        conditioning: Conditioning,
-        *,
-        seed: int,
-        options: Mapping[str, str | int | float | bool],
-        wanted: Sequence[int],
-        progress: Callable[[str, int, int], None],
-    ) -> Iterator[tuple[int, U8]]:
-        """See `ex4d.generate.Generator.frames`. Nothing is drawn at random, so the seed makes no difference.
+    def size(self, width: int, height: int, options: Mapping[str, Value]) -> tuple[int, int]:
+        """The shot's own size."""
+        read_settings(self.settings, options, self.name)
+        return width, height
+
+    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+        """It has no weights."""
+        return {}
+
+    def frames(self, request: GenerateRequest) -> Iterator[tuple[int, U8]]:
+        """See `ex4d.generate.door.Generator.frames`. Nothing is drawn at random, so the seed makes no difference.
 
         Raises:
-            Ex4dError: BAD_INPUT for any option (there are none), CANCELLED.
+            Ex4dError: BAD_INPUT for any option (there are none) or a conditioning without a scene, CANCELLED.
         """
-        if options:
-            raise Ex4dError(BAD_INPUT, f"The preview has no option '{next(iter(options))}'.", "Leave it out.")
+        read_settings(self.settings, request.options, self.name)
+        conditioning, wanted, progress = request.conditioning, request.wanted, request.progress
+        if not isinstance(conditioning, ShotConditioning):
+            raise Ex4dError(
+                BAD_INPUT,
+                "The preview paints from the scene, and two videos do not tell it.",
+                "Give the folders of a scene and its conditioning, or choose another generator.",
+            )
         if not wanted:
             return
         from ex4d.generate.preview.layers import draw  # these load OpenCV and Numba

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of generators: declared once, read from the command line, the wire and side-cars alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One option. Its type is that of its default."""
+
+    name: str  # snake_case: the key in side-cars, and the flag of the command line
+    default: Value
+    help: str  # one sentence, for --help and tooltips
+    label: str = ""  # for a panel; the name in words where it is left out
+    choices: tuple[str, ...] = ()  # of a text
+    least: float | None = None  # of a number
+    most: float | None = None
+    group: str = ""  # heading of a panel's section; "" = first
+
+
+def read_settings(settings: Sequence[Setting], options: Mapping[str, Value], generator: str) -> dict[str, Value]:
+    """All settings with their values: those given, and defaults.
+
+    Whole numbers are taken for fractions, nothing else is converted.
+
+    Raises:
+        Ex4dError: BAD_INPUT for an option that the generator does not have, of another type, or out of range.
+    """
+    known = {setting.name: setting for setting in settings}
+    for name in options:
+        if name not in known:
+            has = f"Its options: {', '.join(known)}." if known else "It has none: leave it out."
+            raise Ex4dError(BAD_INPUT, f"The generator '{generator}' has no option '{name}'.", has)
+    return {name: _value(setting, options.get(name, setting.default)) for name, setting in known.items()}
+
+
+def _value(setting: Setting, value: Value) -> Value:
+    kind = type(setting.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        wanted = {bool: "yes or no", int: "a whole number", float: "a number", str: "a text"}[kind]
+        raise Ex4dError(BAD_INPUT, f"{setting.name} is {wanted}, not {value!r}.", setting.help)
+    if setting.choices and value not in setting.choices:
+        raise Ex4dError(BAD_INPUT, f"There is no {setting.name} '{value}'.", f"Choose: {', '.join(setting.choices)}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        least = -math.inf if setting.least is None else setting.least
+        most = math.inf if setting.most is None else setting.most
+        if not (math.isfinite(value) and least <= value <= most):
+            hint = f"Give {least:g} to {most:g}." if math.isfinite(most) else f"Give {least:g} or more."
+            raise Ex4dError(BAD_INPUT, f"{setting.name} cannot be {value:g}.", hint)
+    return value
