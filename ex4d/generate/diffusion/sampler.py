@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sampling loop: from noise to the latents of a window, one noise level after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ex4d.generate.diffusion.model import Conditioned
+from ex4d.generate.diffusion.schedule import Schedule
+
+
+def _as_it_is(latents: Tensor, _sigma: float) -> Tensor:
+    return latents
+
+
+@torch.no_grad()
+def sample(
+    model: Conditioned,
+    latents: Tensor,
+    schedule: Schedule,
+    cfg: float,
+    *,
+    start: int = 0,
+    hold: Callable[[Tensor, float], Tensor] = _as_it_is,
+    after_step: Callable[[int, Tensor], None],
+) -> Tensor:
+    """Takes latents from one noise level to the next until they are clean.
+
+    Args:
+        model: what has been shown the window.
+        latents: [1, 16, t, h, w] float32 at the noise level of step `start`: at 0, noise.
+        schedule: the levels, beginning at `start`.
+        cfg: scale of classifier-free guidance.
+        start: the first step taken, counted from 0.
+        hold: hold(latents, sigma) puts what is known of the window in its place, at a noise level.
+        after_step: after_step(step, latents) once a step is behind us; may raise to stop the work.
+
+    Returns:
+        Clean latents, like `latents`.
+    """
+    for step in range(start, schedule.steps):
+        velocity = model.velocity(latents, schedule.timestep(step), cfg)
+        latents = hold(schedule.advance(step, latents, velocity), schedule.sigma(step + 1))
+        after_step(step, latents)
+    return latents
