@@ -6,27 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from ex4d.generate.diffusion.guidance import Prompts, guided
 from ex4d.generate.diffusion.latents import to_video
 from ex4d.generate.diffusion.model import LatentVideo, Window
 from ex4d.generate.wan.clip_input import clip_pixels
 from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
 from ex4d.generate.wan.geometry_encoder import GeometryEncoder
 from ex4d.upstream.frames import draw_kernels, erode, masked_colour
-
-BOTH, POSITIVE, NEGATIVE = "both", "positive", "negative"  # contexts of caches that live from step to step
-
-
-@dataclass(frozen=True, eq=False)
-class Prompts:
-    """What the text encoder makes of the prompts. Each [1, 512, width]; rows beyond a prompt's end are zero."""
-
-    positive: Tensor
-    negative: Tensor
 
 
 class WanModel:
@@ -111,14 +103,7 @@ class WanConditioned:
 
     def velocity(self, latents: Tensor, timestep: float, cfg: float) -> Tensor:
         """See `ex4d.generate.diffusion.model.Conditioned.velocity`."""
-        if cfg == 1.0:
-            return self.predict(latents, timestep, POSITIVE)
-        if self.batched:
-            positive, negative = self.predict(latents, timestep, BOTH).chunk(2)
-        else:
-            positive = self.predict(latents, timestep, POSITIVE)
-            negative = self.predict(latents, timestep, NEGATIVE)
-        return negative + cfg * (positive - negative)
+        return guided(partial(self.predict, latents, timestep), cfg, self.batched)
 
     @torch.no_grad()
     def predict(self, latents: Tensor, timestep: float, which: str) -> Tensor:
@@ -127,10 +112,9 @@ class WanConditioned:
         Args:
             latents: [1, 16, t, h, w].
             timestep: 0..1000.
-            which: `POSITIVE`, `NEGATIVE`, or `BOTH` in that order.
+            which: of the prompts, see `ex4d.generate.diffusion.guidance`.
         """
-        prompts = {POSITIVE: [self.prompts.positive], NEGATIVE: [self.prompts.negative]}
-        text = torch.cat(prompts.get(which, [self.prompts.positive, self.prompts.negative]))
+        text = self.prompts.of(which)
         count, dtype = len(text), self.transformer.dtype
         with self.transformer.cache_context(which), added_to_patches(self.transformer.patch_embedding, self.tokens):
             answer: Tensor = self.transformer(
