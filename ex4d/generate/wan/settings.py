@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the `wan` generator. Defaults are those of the public EX-4D code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ex4d.generate.diffusion.settings import WAN_NEGATIVE, sampling_settings
+from ex4d.generate.settings import Setting
+
+# What the released weights are run with (tau-yihouxiang/EX-4D, generate.py, Apache-2.0).
+PROMPT: Final = "4K ultra HD, surround motion, realistic tone, panoramic shot, wide-angle view, cinematic quality"
+
+WAN_SETTINGS: Final[tuple[Setting, ...]] = (
+    *sampling_settings(steps=25, cfg=5.0, shift=5.0, prompt=PROMPT, negative_prompt=WAN_NEGATIVE, quality="480p"),
+    Setting("adapter_strength", 1.0, "Strength of the EX-4D LoRA.", least=0, most=2),
+    Setting("model", "", "Folder of Wan2.1-I2V-14B-480P; left empty, where `ex4d models` keeps it.", group="Weights"),
+    Setting(
+        "adapter",
+        "",
+        "The EX-4D checkpoint, a safetensors file; left empty, the one of `ex4d models`.",
+        group="Weights",
+    ),
+)
