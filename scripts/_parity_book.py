@@ -7,7 +7,7 @@ has compared something after it was read. What was neither compared nor used is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ class Book:
         """
         if not folder.is_dir():
             raise BadFolder(f"There is no folder {folder}.")
+        self.folder = folder
         present = [name for name in names if (folder / name).is_file()]
         if not present:
             raise BadFolder(f"{folder} has none of the reference files ({', '.join(names[:3])}, ...).")
@@ -158,6 +159,12 @@ class Item:
         close = np.abs(got.astype(np.float64) - expected.astype(np.float64)).max(axis=-1) <= levels
         worst = float(close.mean(axis=(1, 2)).min())
         self._add(name, f"{100.0 * worst:.2f} % (worst frame)", asked, worst >= share)
+
+    def compare_entries(self, expected: Mapping[str, object], got: Mapping[str, object]) -> None:
+        """Compares a whole file of names: the same ones, each with the same value."""
+        names = expected.keys() | got.keys()
+        apart = sum(name not in expected or name not in got or expected[name] != got[name] for name in names)
+        self._add(WHOLE_FILE, f"{apart} of {len(names)} differ", "exact", not apart and bool(names))
 
     def _add(self, name: str, difference: str, tolerance: str, good: bool) -> None:
         row = Row(self._file, self._title, name, difference, tolerance, OK if good else FAILED)

@@ -23,26 +23,37 @@ class Reference:
     check: Callable[[Book, str], None] | None = None
 
 
+def _generation(name: str) -> Callable[[Book, str], None]:
+    """A check of `_parity_generation`, which is imported with its libraries when it is first called."""
+
+    def check(book: Book, file: str) -> None:
+        import _parity_generation
+
+        getattr(_parity_generation, name)(book, file)
+
+    return check
+
+
 GROUPS: dict[str, tuple[Reference, ...]] = {
     "mesh": (
         Reference("dw_mesh.safetensors", check_dw_mesh),
         Reference("preprocess.safetensors", check_preprocess),
     ),
     "generation": (
-        Reference("scheduler.safetensors"),
-        Reference("sampling_loop.safetensors"),
-        Reference("wan_dit_ex4d.safetensors"),
-        Reference("wan_vae.safetensors"),
-        Reference("cam_vid_encoder.safetensors"),
-        Reference("clip_preprocess.safetensors"),
+        Reference("scheduler.safetensors", _generation("check_scheduler")),
+        Reference("sampling_loop.safetensors", _generation("check_loop")),
+        Reference("wan_dit_ex4d.safetensors", _generation("check_transformer")),
+        Reference("wan_vae.safetensors", _generation("check_vae")),
+        Reference("cam_vid_encoder.safetensors", _generation("check_encoder")),
+        Reference("clip_preprocess.safetensors", _generation("check_clip")),
         Reference("dit_base_weights.safetensors"),
         Reference("vae_weights.safetensors"),
         Reference("ex4d_tiny.safetensors"),
-        Reference("ex4d_tiny.ckpt"),
-        Reference("ex4d_ckpt_expected_keys.json"),
-        Reference("keymap_dit.json"),
-        Reference("keymap_lora.json"),
-        Reference("keymap_vae.json"),
+        Reference("ex4d_tiny.ckpt", _generation("check_checkpoint")),
+        Reference("ex4d_ckpt_expected_keys.json", _generation("check_expected_keys")),
+        Reference("keymap_dit.json", _generation("check_transformer_names")),
+        Reference("keymap_lora.json", _generation("check_lora_names")),
+        Reference("keymap_vae.json", _generation("check_vae_names")),
     ),
     "depth": (
         Reference("depthcrafter.safetensors"),

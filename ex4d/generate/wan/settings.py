@@ -5,14 +5,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from ex4d.generate.diffusion.settings import WAN_NEGATIVE, sampling_settings
+from ex4d.generate.diffusion.settings import sampling_settings
 from ex4d.generate.settings import Setting
 
-# What the released weights are run with (tau-yihouxiang/EX-4D, generate.py, Apache-2.0).
+# What the released weights are run with (tau-yihouxiang/EX-4D, infer.py, Apache-2.0), word for word.
 PROMPT: Final = "4K ultra HD, surround motion, realistic tone, panoramic shot, wide-angle view, cinematic quality"
+NEGATIVE_PROMPT: Final = (
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, overall "
+    "gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, "
+    "poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy background, three "
+    "legs, many people in the background, walking backwards"
+)
 
 WAN_SETTINGS: Final[tuple[Setting, ...]] = (
-    *sampling_settings(steps=25, cfg=5.0, shift=5.0, prompt=PROMPT, negative_prompt=WAN_NEGATIVE, quality="480p"),
+    *sampling_settings(steps=25, cfg=5.0, shift=5.0, prompt=PROMPT, negative_prompt=NEGATIVE_PROMPT, quality="480p"),
     Setting("adapter_strength", 1.0, "Strength of the EX-4D LoRA.", least=0, most=2),
     Setting("model", "", "Folder of Wan2.1-I2V-14B-480P; left empty, where `ex4d models` keeps it.", group="Weights"),
     Setting(
