@@ -12,6 +12,8 @@ from pathlib import Path
 
 from shared_protocol.errors import DISK, Ex4dError
 
+UNFINISHED = "unfinished"  # folder beside a take's files: what a generator that was interrupted goes on from
+
 _UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads that write files
 os.umask(_UMASK)
 
