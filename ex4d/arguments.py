@@ -27,3 +27,11 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
+
+
+def seed(text: str) -> int:
+    """A whole number that every generator of random numbers in use takes."""
+    value = whole(text)
+    if value >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"'{text}' is too large for a seed: 0 to 4294967295")
+    return value

@@ -93,6 +93,13 @@ def intrinsics_at(path: CameraPath, index: int) -> Intrinsics:
     return Intrinsics(path.width, path.height, fx, fy, cx, cy)
 
 
+def stretched(path: CameraPath, width: int, height: int) -> CameraPath:
+    """The same views in pictures of another size: each axis of the lens is scaled by its own ratio."""
+    across, down = width / path.width, height / path.height
+    lens = path.intrinsics * np.array([across, down, across, down])
+    return CameraPath(path.world_from_camera, lens, width, height, path.fps)
+
+
 def camera_from_world(world_from_camera: F64) -> F64:
     """Inverse of poses [..., 4, 4]."""
     return np.asarray(np.linalg.inv(world_from_camera), np.float64)

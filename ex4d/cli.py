@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `ex4d` command: recon, reshoot, sheet, export, evaluate, doctor."""
+"""The `ex4d` command: recon, reshoot, generate, sheet, export, evaluate, doctor."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import NoReturn
 from ex4d import shot_command
 from ex4d.evaluate import geometry_command
 from ex4d.export import command as export_command
+from ex4d.generate import command as generate_command
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 
@@ -32,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Ex4dError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # with what is kept, where something is
+        print(": ".join(["stopped", *map(str, stop.args)]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     shot_command.add_recon(commands)
     shot_command.add_reshoot(commands)
+    generate_command.add_generate(commands)
 
     sheet = commands.add_parser("sheet", help="one picture: source, conditioning, result at five frames")
     sheet.add_argument("--scene", type=Path, required=True, help="folder of a reconstructed scene")

@@ -6,22 +6,32 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ex4d.files import disk_error
 from ex4d.values import U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
+_TELL_SHARE, _TELL_S = 0.1, 5.0  # in a log: how much further a phase is, and how long ago the last line was
 PARTS = ("scene", "conditioning")  # folders that every kind of shot is made from
 
 
 class Console:
-    """Progress on stderr: one line a phase, kept up to date where a person watches. For `with`."""
+    """Progress on stderr, with the time that is left. For `with`.
 
-    def __init__(self) -> None:
+    Where a person watches, one line a phase is kept up to date. In a log, each phase is told when it begins, and a
+    long one now and then.
+    """
+
+    def __init__(self, glimpses: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`glimpses`: the PNG that shows how the unfinished result looks; None = it is not kept. `clock`: seconds."""
+        self._glimpses, self._clock = glimpses, clock
         self._phase = ""
         self._watched = sys.stderr.isatty()
+        self._begun = (0.0, 0)  # when this phase was first told of, and how far it was then
+        self._told = (0.0, 0.0)  # in a log: when, and how far the phase was, 0..1
 
     def __enter__(self) -> Console:
         return self
@@ -30,27 +40,52 @@ class Console:
         self.end()  # what went wrong stands on a line of its own
 
     def progress(self, phase: str, done: int, total: int) -> None:
-        """Rewrites the line of this phase; in a log, tells each phase once."""
+        """Tells how far a phase is, and about how long it will take from here on."""
+        now, share = self._clock(), done / max(total, 1)
         if phase != self._phase:
             self.end()
             self._phase = phase
+            self._begun, self._told = (now, done), (now, share)
             if not self._watched:
                 sys.stderr.write(f"{phase}\n")
+        line = f"{phase}: {done}/{total}{self._left(now, done, total)}"
         if self._watched:
-            sys.stderr.write(f"\r{phase}: {done}/{total}")
+            sys.stderr.write(f"\r{line}\x1b[K")  # and clear what a longer line left
+            sys.stderr.flush()
+        elif share - self._told[1] >= _TELL_SHARE and now - self._told[0] >= _TELL_S:
+            self._told = now, share
+            sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
     def file(self, name: str) -> None:
         """Files are not listed one by one."""
 
     def glimpse(self, picture: U8) -> None:
-        """A terminal shows no pictures."""
+        """Keeps the latest one, where a place was named for it."""
+        if self._glimpses is not None:
+            from ex4d.images import write_png  # loads OpenCV, and most commands show no glimpses
+
+            write_png(self._glimpses, picture)
 
     def end(self) -> None:
         """Leaves the last line as it is."""
         if self._watched and self._phase:
             sys.stderr.write("\n")
         self._phase = ""
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        began, first = self._begun
+        if not first < done < total:
+            return ""
+        seconds = (now - began) / (done - first) * (total - done)
+        return f", {_spoken(seconds)} left" if seconds >= 1.0 else ""
+
+
+def _spoken(seconds: float) -> str:
+    minutes = round(seconds / 60.0)
+    if seconds < 60.0:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @contextlib.contextmanager
@@ -76,14 +111,14 @@ def output_folder(folder: Path) -> Iterator[Path]:
         yield folder
     except BaseException:
         with contextlib.suppress(OSError):  # what went wrong first is what is told
-            _emptied(folder)
+            emptied(folder)
             for path in made:
                 path.rmdir()
         raise
 
 
-def _emptied(folder: Path) -> None:
-    """Removes all that is in a folder, if there is one; it was empty before the command."""
+def emptied(folder: Path) -> None:
+    """Removes all that is in a folder, if there is one."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -20,14 +20,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ex4d.cameras import load_path, save_path
+from ex4d.cameras import load_path, save_path, stretched
 from ex4d.clip import read_clip
 from ex4d.contact_sheet import contact_sheet
 from ex4d.depth import estimate_depth
 from ex4d.doors import choose
-from ex4d.files import replacing
+from ex4d.files import UNFINISHED, replacing
 from ex4d.generate import GENERATORS, GenerateRequest
-from ex4d.generate.settings import Value
+from ex4d.generate.settings import Value, read_settings
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
@@ -43,7 +43,7 @@ from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dErro
 
 Json = dict[str, Any]
 
-UNFINISHED = "unfinished"  # in the folder of a take: what a generator that was interrupted goes on from
+TAKE = "take.json"  # in the folder of a take, written last
 _SETTINGS = ("focal", "cx", "cy", "disparity_scale", "disparity_shift")  # of `SourceModel`, one number a frame each
 
 
@@ -154,6 +154,7 @@ def render(
     lead_in: int = 0,
     seed: int = 0,
     save_depth: bool = False,
+    size: tuple[int, int] | None = None,
     scene: Scene | None = None,
 ) -> ShotConditioning:
     """Scene + camera → conditioning, written to `folder` and given back.
@@ -165,6 +166,7 @@ def render(
         lead_in: frames that glide from the source camera to the first of `given`, before it; see `ex4d.lead_in`.
         seed: of the lead-in.
         save_depth: write the z-depth of the new view as well.
+        size: width and height of the pictures; the camera's view is stretched to them. None = the camera's own.
         scene: what is in `scene_folder`, where the caller has it already.
 
     Raises:
@@ -172,6 +174,8 @@ def render(
     """
     scene = load_scene(scene_folder) if scene is None else scene
     shot = with_lead_in(Shot(scene, given, source), lead_in, seed)
+    if size is not None:  # after the lead-in, which asks whether the camera is the source camera
+        shot = replace(shot, path=stretched(shot.path, *size))
     path, source = shot.path, shot.source
     total = len(path.world_from_camera)
     lead_in = total - len(given.world_from_camera)
@@ -255,6 +259,8 @@ def paint(
 ) -> None:
     """What `generate` does, from a conditioning at hand.
 
+    Frames that are in `folder` already are not made again. A take that is whole stays as it is.
+
     Args:
         origin: what the side-car tells about where the conditioning came from.
 
@@ -262,14 +268,20 @@ def paint(
         Ex4dError: UNAVAILABLE or BAD_INPUT for the generator, and whatever it reports.
     """
     generator = choose(GENERATORS, generator_name, "generator")
+    options = read_settings(generator.settings, options, generator.name)  # all of them, for the side-car
     lead_in = conditioning.lead_in  # made where a generator needs it, never delivered
     total = len(conditioning.colour) - lead_in
     names = {lead_in + index: f"frames/{index + 1:04d}.png" for index in range(total)}
     wanted = [index for index, name in names.items() if not (folder / name).exists()]
     for index in sorted(names.keys() - set(wanted)):
         report.file(names[index])
+    if not wanted and (folder / TAKE).exists():
+        report.file(TAKE)
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        return
     done = total - len(wanted)
-    made_with: Json = {}
+    weights = generator.identity(options)
+    made_with: Json = {"weights": dict(weights)} if weights else {}
     request = GenerateRequest(
         conditioning=conditioning,
         seed=seed,
@@ -285,7 +297,6 @@ def paint(
         report.file(names[index])
         done += 1
         report.progress(generator.label, done, total)
-    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     take = _provenance("generate", {"options": dict(options), "seed": seed})
     take["generator"] = {
         "name": generator.name,
@@ -310,7 +321,8 @@ def paint(
         scene = conditioning.shot.scene
         take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
     take.update(origin)
-    _write_json(folder, "take.json", take, report)
+    _write_json(folder, TAKE, take, report)
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
 def load_conditioning(scene_folder: Path, folder: Path) -> ShotConditioning:
@@ -367,7 +379,7 @@ def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, ou
     coverage = [float(read_png(path).mean()) / 255.0 for path in masks(conditioning_folder)]
     model = conditioning_folder / "source_model.json"
     shown = _load_source_model(model).frame.tolist()[lead_in:] if model.exists() else None
-    made_by = _generator_of(frames_folder.parent / "take.json")
+    made_by = _generator_of(frames_folder.parent / TAKE)
     scene = load_scene(scene_folder)
     contact_sheet(scene, colour, frames, output, coverage=coverage, source_frames=shown, made_by=made_by)
 

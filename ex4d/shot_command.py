@@ -12,13 +12,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ex4d.arguments import at_least_one, number, whole
+from ex4d.arguments import at_least_one, number, seed, whole
 from ex4d.console import PARTS, Console, output_folder
+from ex4d.generate.chosen import Chosen, add_arguments, chosen
 from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render import RenderOptions
 from ex4d.values import BORDER, ShotConditioning
+from ex4d.versions import ALGORITHMS
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.moves import MOVES
+
+# What decides a re-shoot beside its generator.
+_SHOT = (
+    *("input_video", "cam", "camera", "source_camera", "num_frames", "depth", "depth_kind", "estimator", "focal"),
+    *("max_side", "geometry", "persist", "lead_in", "rasterizer"),
+)
 
 
 def add_recon(commands: argparse._SubParsersAction[Any]) -> None:
@@ -48,8 +56,8 @@ def add_reshoot(commands: argparse._SubParsersAction[Any]) -> None:
     """Adds `reshoot` to the command line."""
     reshoot = commands.add_parser("reshoot", help="clip → the new shot, with no Blender")
     _add_shot_arguments(reshoot)
-    reshoot.add_argument("--generator", default="preview", help="see `ex4d doctor` (default: preview)")
-    reshoot.set_defaults(run=_reshoot, use_dwmesh=1, filter_type="angle", save_depth=False)
+    add_arguments(reshoot, default="preview")
+    reshoot.set_defaults(run=_reshoot, use_dwmesh=1, filter_type="angle", save_depth=False, seed=None)
 
 
 def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,21 +95,27 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lead_in",
         type=whole,
-        default=0,
         metavar="N",
-        help="render N frames more that glide from the source camera to the first frame; they are cut from the result",
+        help="render N frames more that glide from the source camera to the first frame; they are cut from the result "
+        "(default: none; for reshoot as many as the generator wants)",
     )
     parser.add_argument("--rasterizer", default="numba", help="see `ex4d doctor` (default: numba)")
-    parser.add_argument("--seed", type=whole, default=0, help="of everything that is drawn at random (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of everything that is drawn at random (default: 0)")
 
 
-def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> tuple[Path, Path, str, ShotConditioning]:
-    """Scene and conditioning folders below `work`, the move's name for file names, and what is in the second folder."""
+def _condition(
+    arguments: argparse.Namespace, work: Path, console: Console, choice: Chosen | None = None
+) -> tuple[Path, Path, str, ShotConditioning]:
+    """Scene and conditioning folders below `work`, the move's name for file names, and what is in the second folder.
+
+    With a `choice`, the conditioning has the size that its generator works at, and the lead-in that it wants.
+    """
     from ex4d import pipeline
     from ex4d.cameras import load_path, preset_path, static_source
     from ex4d.doors import choose
     from ex4d.lead_in import check_lead_in
     from ex4d.render import RASTERIZERS
+    from ex4d.scene import load_scene
     from ex4d.source_camera import rebased
     from ex4d.upstream.cameras import check_move, upstream_path, upstream_radius
 
@@ -118,16 +132,22 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
     )
     how = _how(arguments)
     how.check()
-    check_lead_in(arguments.lead_in)
+    lead_in = arguments.lead_in
+    if lead_in is None:
+        lead_in = choice.generator.lead_in if choice else 0
+    check_lead_in(lead_in)
     if arguments.geometry == "upstream" and given is None:
         check_move(arguments.cam)
     rasterizer = choose(RASTERIZERS, arguments.rasterizer, "rasterizer")
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
     depth = [] if arguments.depth is None else [arguments.depth]
-    scene = pipeline.reconstruct(
-        scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera
-    )
+    if (scene_folder / "scene.json").exists():  # an earlier run of the same command got this far
+        scene = load_scene(scene_folder)
+    else:
+        scene = pipeline.reconstruct(
+            scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera
+        )
     console.end()
     for note in scene.notes:  # what was done to clip and depth on the way in
         print(f"note: {note}", file=sys.stderr)
@@ -161,13 +181,21 @@ def _condition(arguments: argparse.Namespace, work: Path, console: Console) -> t
         source,
         console,
         how,
-        lead_in=arguments.lead_in,
-        seed=arguments.seed,
+        lead_in=lead_in,
+        seed=choice.seed if choice else arguments.seed,
         save_depth=arguments.save_depth,
+        size=choice.generator.size(path.width, path.height, choice.options) if choice else None,
         scene=scene,
     )
+    console.end()
     if arguments.lead_in and not made.lead_in:
         print("note: the shot starts at the source camera, so it got no lead-in", file=sys.stderr)
+    elif arguments.lead_in is None and made.lead_in:
+        print(
+            f"note: the shot starts elsewhere than the source camera: it got {_frames(made.lead_in)} of lead-in, "
+            "which are not in the result (--lead_in 0: none)",
+            file=sys.stderr,
+        )
     return scene_folder, conditioning, name, made
 
 
@@ -214,20 +242,37 @@ def _recon(arguments: argparse.Namespace) -> None:
 def _reshoot(arguments: argparse.Namespace) -> None:
     from ex4d import pipeline
     from ex4d.clip import write_video
-    from ex4d.doors import choose
-    from ex4d.generate import GENERATORS
     from ex4d.images import read_png
+    from ex4d.take_folder import GLIMPSE, check_disk, take_folder
 
-    generator = choose(GENERATORS, arguments.generator, "generator")  # said now, not after minutes of work
-    arguments.geometry = arguments.geometry or generator.geometry
-    with output_folder(arguments.output_dir) as out, Console() as console:
-        scene_folder, conditioning = _condition(arguments, out, console)[:2]  # the rest need not stay in memory
-        pipeline.generate(out, scene_folder, conditioning, arguments.generator, arguments.seed, {}, console)
-        take: dict[str, Any] = json.loads((out / "take.json").read_text("utf-8"))
-        frames = [read_png(path) for path in pipeline.pictures(out / "frames")]
-        write_video(out / "result.mp4", frames, Fraction(*take["fps"]))
+    out: Path = arguments.output_dir
+    with Console() as console:
+        console.progress("Checking the generator", 0, 1)  # minutes, where weights are seen for the first time
+        choice = chosen(arguments)  # what is wrong with it is said now, not after minutes of work
+    for note in choice.notes:
+        print(f"note: {note}", file=sys.stderr)
+    arguments.geometry = arguments.geometry or choice.generator.geometry
+    with take_folder(out, _request(arguments, choice)), Console(out / GLIMPSE) as console:
+        scene_folder, conditioning, _, made = _condition(arguments, out, console, choice)
+        size = choice.generator.size(made.mask.shape[2], made.mask.shape[1], choice.options)
+        check_disk(out, len(made.mask) - made.lead_in, size, 1)
+        del made  # it need not stay in memory
+        how = choice.generator.name, choice.seed, choice.options
+        pipeline.generate(out, scene_folder, conditioning, *how, console)
+        take: dict[str, Any] = json.loads((out / pipeline.TAKE).read_text("utf-8"))
+        frames = pipeline.pictures(out / "frames")
+        write_video(out / "result.mp4", (read_png(path) for path in frames), Fraction(*take["fps"]))
         pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
     print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
+
+
+def _request(arguments: argparse.Namespace, choice: Chosen) -> dict[str, Any]:
+    """All that decides what a re-shoot's folder holds: the content of files, not their names."""
+    from ex4d.take_folder import fingerprint
+
+    shot = {name: value for name, value in vars(arguments).items() if name in _SHOT}
+    files = {name: fingerprint(value) if isinstance(value, Path) else value for name, value in shot.items()}
+    return {"command": "reshoot", "shot": files, **choice.request(), "algorithms": ALGORITHMS}
 
 
 def _frames(count: int) -> str:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generators' options on the command line: one flag for each setting that any of them declares.
+
+Which generator is meant is known only when all flags are read, so their values stay text until then.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ex4d.generate.door import Generator
+from ex4d.generate.settings import Setting, Value
+from shared_protocol.errors import BAD_INPUT, Ex4dError
+
+# The public code's names of flags (generate.py), for settings that are called otherwise here.
+ALIASES = {
+    "steps": "--num_inference_steps",
+    "adapter": "--ex4d_path",
+    "model": "--dit_dir",
+}
+_FILES = ("adapter", "model")  # settings that are paths: a side-car leads to them from any folder
+_PREFIX = "option_"
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def add_settings(parser: argparse.ArgumentParser, generators: Mapping[str, Generator]) -> None:
+    """Adds a flag for every setting; a setting of two generators is one flag, with the kind it has in the first."""
+    owners: dict[str, list[tuple[str, Setting]]] = {}
+    for generator in generators.values():
+        for setting in generator.settings:
+            owners.setdefault(setting.name, []).append((generator.name, setting))
+    group = parser.add_argument_group("options of generators", "see also --list_options GENERATOR")
+    for name, found in owners.items():
+        setting = found[0][1]
+        flags = [f"--{name}", *([ALIASES[name]] if name in ALIASES else [])]
+        kept: dict[str, Any] = {"dest": _PREFIX + name, "default": argparse.SUPPRESS, "help": _help(found)}
+        if isinstance(setting.default, bool):
+            group.add_argument(*flags, action=argparse.BooleanOptionalAction, **kept)
+        else:
+            group.add_argument(*flags, metavar=_METAVARS[type(setting.default)], **kept)
+
+
+def typed_options(arguments: argparse.Namespace, settings: Sequence[Setting]) -> dict[str, Value]:
+    """The options that were typed, as values of their settings' types; of other generators' as text.
+
+    Raises:
+        Ex4dError: BAD_INPUT for a text that is not a number where one is wanted.
+    """
+    known = {setting.name: setting for setting in settings}
+    texts = {name.removeprefix(_PREFIX): text for name, text in vars(arguments).items() if name.startswith(_PREFIX)}
+    return {name: _value(known[name], text) if name in known else text for name, text in texts.items()}
+
+
+def listing(generator: Generator) -> str:
+    """All settings of a generator: flags, default, range, what they do."""
+    works, reason = generator.available()
+    lines = [f"{generator.name}: {generator.label}" + ("" if works else f" (missing: {reason})")]
+    if not generator.settings:
+        lines.append("  It has no options.")
+    heading = ""
+    for setting in generator.settings:
+        if setting.group != heading:
+            heading = setting.group
+            lines.append(f"\n{heading}")
+        flag = f"--{setting.name}" + (f", --no-{setting.name}" if isinstance(setting.default, bool) else "")
+        alias = f", {ALIASES[setting.name]}" if setting.name in ALIASES else ""
+        lines.append(f"  {flag}{alias}  (default: {_shown(setting.default)}{_range(setting)})")
+        lines.append(f"      {setting.help}")
+    return "\n".join(lines)
+
+
+def _help(found: Sequence[tuple[str, Setting]]) -> str:
+    setting = found[0][1]
+    defaults = {name: _shown(other.default) for name, other in found}
+    names = ", ".join(defaults)
+    if len(set(defaults.values())) > 1:
+        names, default = "", "; ".join(f"{name}: default {value}" for name, value in defaults.items())
+    else:
+        default = f"; default: {next(iter(defaults.values()))}"
+    return f"{setting.help} ({names}{default}{_range(setting)})".replace("%", "%%")
+
+
+def _range(setting: Setting) -> str:
+    if setting.choices:
+        return f"; one of {', '.join(setting.choices)}"
+    if setting.least is not None and setting.most is not None:
+        return f"; {setting.least:g} to {setting.most:g}"
+    if setting.least is not None:
+        return f"; {setting.least:g} or more"
+    return "" if setting.most is None else f"; at most {setting.most:g}"
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return f"'{value}'" if " " in value or not value else value
+    return f"{value:g}"
+
+
+def _value(setting: Setting, text: str | bool) -> Value:
+    kind = type(setting.default)
+    if isinstance(text, bool):
+        return text
+    if kind is str:
+        return str(Path(text).absolute()) if text and setting.name in _FILES else text
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise Ex4dError(BAD_INPUT, f"{setting.name} is {wanted}, not '{text}'.", setting.help) from error
