@@ -36,7 +36,8 @@ from ex4d.generate.diffusion.guidance import NEGATIVE, POSITIVE
 from ex4d.generate.diffusion.latents import WanLatents, latent_size, to_frames
 from ex4d.generate.diffusion.sampler import sample
 from ex4d.generate.diffusion.schedule import Schedule
-from ex4d.generate.diffusion.windows import window_noise
+from ex4d.generate.diffusion.pin import window_noise
+from ex4d.generate.diffusion.windows import plan_windows
 from ex4d.generate.wan.adapter import checkpoint_shapes
 from ex4d.generate.wan.clip_input import clip_pixels
 from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
@@ -53,7 +54,7 @@ def check_scheduler(book: Book, file: str) -> None:
         with book.item(file, f"{count} steps") as item:
             levels = Schedule(count, shift)
             item.compare(f"n{count}.sigmas", np.array([levels.sigma(k) for k in range(count)]), SCHEDULER)
-            item.compare(f"n{count}.timesteps", np.array([levels.timestep(k) for k in range(count)]), 1e3 * SCHEDULER)
+            item.compare(f"n{count}.timesteps", np.array([levels.timestep(k) for k in range(count)]), SCHEDULER)
             latents, velocity = (tensor(item, f"n{count}.{name}") for name in ("sample", "model_output"))
             for name, step in (("first", 0), ("mid", count // 2), ("last", count - 1)):
                 got = Schedule(count, shift, start=step).advance(step, latents, velocity)
@@ -145,13 +146,13 @@ def check_loop(book: Book, file: str) -> None:
         frames, height, width = video.shape[2:]
         size = latent_size(frames, height, width)
         item.compare("seq_len", np.array(size[0] * size[1] * size[2] // 4))
-        item.compare("noise", window_noise(seed, 0, (1, 16, *size)).numpy())
+        item.compare("noise", window_noise(seed, plan_windows(frames, frames, 5), 0, *size[1:]).numpy())
         exact = image_condition(video[:, :, 0], frames, WanLatents(autoencoder(item, book)))
         item.compare("y_without_uint8_roundtrip", exact.numpy(), ENCODER)
     with book.item(file, "levels") as item:
         levels = Schedule(steps, shift)
         item.compare("sigmas", np.array([levels.sigma(step) for step in range(steps)]), SCHEDULER)
-        item.compare("timesteps", np.array([levels.timestep(step) for step in range(steps)]), 1e3 * SCHEDULER)
+        item.compare("timesteps", np.array([levels.timestep(step) for step in range(steps)]), SCHEDULER)
     with book.item(file, "conditions") as item:
         shown, vae = shown_window(item, book)
         item.compare("y", shown.image.numpy(), ENCODER)
@@ -167,7 +168,8 @@ def check_loop(book: Book, file: str) -> None:
     with book.item(file, "the whole loop") as item:
         shown, vae = shown_window(item, book)
         on_the_way: dict[int, Tensor] = {}
-        noise = window_noise(seed, 0, tuple(shown.colour.shape))
+        frames, size = item.input("mask01").shape[2], shown.colour.shape[-2:]
+        noise = window_noise(seed, plan_windows(frames, frames, 5), 0, *size)
         final = sample(shown, noise, Schedule(steps, shift), cfg, after_step=on_the_way.__setitem__)
         for step in range(1, steps):
             item.compare(f"step{step}.latents_in", on_the_way[step - 1].numpy(), LATENTS)
