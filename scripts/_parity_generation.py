@@ -28,20 +28,20 @@ from _parity_networks import (
     unclamped,
 )
 from diffusers import WanTransformer3DModel
-from ex4d.models.convert import convert
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from ex4d.generate.diffusion.guidance import NEGATIVE, POSITIVE
 from ex4d.generate.diffusion.latents import WanLatents, latent_size, to_frames
+from ex4d.generate.diffusion.pin import window_noise
 from ex4d.generate.diffusion.sampler import sample
 from ex4d.generate.diffusion.schedule import Schedule
-from ex4d.generate.diffusion.pin import window_noise
 from ex4d.generate.diffusion.windows import plan_windows
 from ex4d.generate.wan.adapter import checkpoint_shapes
 from ex4d.generate.wan.clip_input import clip_pixels
 from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
 from ex4d.models import original_names
+from ex4d.models.convert import convert
 
 TRANSFORMER, VAE, ENCODER, LATENTS, CLIP, SCHEDULER, LEVELS = 1e-4, 2e-5, 1e-5, 2e-4, 1e-5, 1e-4, 1.0
 
