@@ -13,6 +13,7 @@ from _parity_book import Book, Item
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor, nn
 
+from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts
 from ex4d.generate.diffusion.latents import WanLatents
 from ex4d.generate.wan.adapter import Adapter, add_adapter, read_adapter
@@ -98,6 +99,7 @@ def answer(item: Item, book: Book, index: int, context: str, *, lora: bool, ray:
     text = prompt(item, context)
     shown = WanConditioned(
         transformer=model,
+        palette=LatentPalette(torch.zeros(17, 3)),
         colour=torch.empty(0),
         image=tensor(item, "y"),
         tokens=tensor(item, "ray_latent") if ray else torch.zeros(1, 1, 1, 1, 1),

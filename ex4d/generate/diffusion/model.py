@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.values import U8, Bool
 
 
@@ -27,6 +28,8 @@ class Window:
 
 class Conditioned(Protocol):
     """A model that has been shown a window and the prompts."""
+
+    palette: LatentPalette  # what colours its latents stand for, for glimpses
 
     def velocity(self, latents: Tensor, timestep: float, cfg: float) -> Tensor:
         """The flow-matching velocity at `latents`.

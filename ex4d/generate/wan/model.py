@@ -12,8 +12,9 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts, guided
-from ex4d.generate.diffusion.latents import to_video
+from ex4d.generate.diffusion.latents import to_frames, to_video
 from ex4d.generate.diffusion.model import LatentVideo, Window
 from ex4d.generate.wan.clip_input import clip_pixels
 from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
@@ -80,6 +81,7 @@ class WanModel:
         )
         return WanConditioned(
             transformer=self._transformer,
+            palette=LatentPalette.fit(colour, to_frames(video)),
             colour=colour,
             image=image,
             tokens=tokens,
@@ -94,6 +96,7 @@ class WanConditioned:
     """A window as the transformer sees it at every step."""
 
     transformer: WanTransformer3DModel
+    palette: LatentPalette
     colour: Tensor  # [1, 16, t, h, w] latents of the masked colour
     image: Tensor  # [1, 20, t, h, w] of `image_condition`
     tokens: Tensor  # [1, width, t, h / 2, w / 2] of the geometry encoder
