@@ -20,7 +20,7 @@ from ex4d.generate.diffusion.latents import SPACE, TIME, to_video
 from ex4d.generate.diffusion.model import LatentVideo, Window
 from ex4d.values import U8, Bool
 
-_LATENTS = 16  # channels
+LATENTS = 16  # channels
 
 
 def kept(window: Window, edge: int) -> Bool:
@@ -43,25 +43,34 @@ def kept(window: Window, edge: int) -> Bool:
     return keep
 
 
-def control(colour: U8, keep: Bool, vae: LatentVideo, reference: Tensor | None = None) -> Tensor:
+def control(colour: U8, keep: Bool, vae: LatentVideo) -> Tensor:
     """The control channels of a window.
 
     Args:
         colour: [T, H, W, 3] sRGB; its values do not matter outside `keep`.
         keep: [T, H, W] of `kept`.
         vae: the autoencoder.
-        reference: [1, 16, 1, h, w] of `reference_latents`.
 
     Returns:
-        [1, 96, t, h, w] float32, with a reference [1, 96, 1 + t, h, w].
+        [1, 96, t, h, w] float32, the first 16 the latents of what is kept, on grey.
     """
     grey = torch.zeros(1, 3, *keep.shape)
     inactive = vae.encode(torch.where(torch.from_numpy(keep), to_video(colour), grey))
-    channels = torch.cat([inactive, vae.encode(grey), _folded(~keep).to(inactive.device)], dim=1)
-    if reference is None:
-        return channels
-    rest = torch.zeros_like(channels[:, _LATENTS:, :1])  # nothing of it is to be painted
-    return torch.cat([torch.cat([reference.to(rest.device), rest], dim=1), channels], dim=2)
+    return torch.cat([inactive, vae.encode(grey), _folded(~keep).to(inactive.device)], dim=1)
+
+
+def with_reference(channels: Tensor, reference: Tensor) -> Tensor:
+    """Control channels with a latent frame before them that is known whole.
+
+    Args:
+        channels: [1, 96, t, h, w] of `control`.
+        reference: [1, 16, 1, h, w] of `reference_latents`.
+
+    Returns:
+        [1, 96, 1 + t, h, w].
+    """
+    nothing_to_paint = torch.zeros_like(channels[:, LATENTS:, :1])
+    return torch.cat([torch.cat([reference.to(channels), nothing_to_paint], dim=1), channels], dim=2)
 
 
 def reference_latents(picture: U8, height: int, width: int, vae: LatentVideo) -> Tensor:

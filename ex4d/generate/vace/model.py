@@ -6,16 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from diffusers import WanVACETransformer3DModel
 from torch import Tensor
 
+from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts, guided
 from ex4d.generate.diffusion.model import LatentVideo, Window
-from ex4d.generate.vace.condition import control, kept, reference_latents
+from ex4d.generate.vace.condition import LATENTS, control, kept, reference_latents, with_reference
 from ex4d.values import U8
 
 _REFERENCE_SEED = 0x56414345  # of the noise over a reference, which is the same for every shot
+_GREY = np.uint8(128)  # what is to be painted looks like
 
 
 class VaceModel:
@@ -52,17 +55,22 @@ class VaceModel:
     @torch.no_grad()
     def condition(self, window: Window) -> VaceConditioned:
         """See `VideoModel.condition`."""
+        keep = kept(window, self._edge)
+        channels = control(window.colour, keep, self.vae)
+        palette = LatentPalette.fit(channels[:, :LATENTS], np.where(keep[..., None], window.colour, _GREY))
         reference = None
         if self._reference is not None:
-            height, width = window.mask.shape[1:]
-            reference = reference_latents(self._reference, height, width, self.vae)
+            height, width = keep.shape[1:]
+            reference = Reference.of(reference_latents(self._reference, height, width, self.vae).to(self.device))
+            channels = with_reference(channels, reference.latents)
         return VaceConditioned(
+            palette=palette,
             transformer=self._transformer,
-            control=control(window.colour, kept(window, self._edge), self.vae, reference).to(self.device),
+            control=channels.to(self.device),
             scale=self._scale,
             prompts=self._prompts,
             batched=self._batched,
-            reference=None if reference is None else Reference.of(reference.to(self.device)),
+            reference=reference,
         )
 
 
@@ -88,6 +96,7 @@ class Reference:
 class VaceConditioned:
     """A window as the transformer sees it at every step."""
 
+    palette: LatentPalette
     transformer: WanVACETransformer3DModel
     control: Tensor  # [1, 96, t, h, w]; [1, 96, 1 + t, h, w] with a reference
     scale: float
