@@ -26,12 +26,13 @@ GEOMETRY_DIM = 32  # of the adapter's geometry encoder; 1024 in the released one
 _WORDS = "4k ultra hd surround motion realistic tone panoramic shot wide angle view cinematic quality a red car"
 
 
-def write_wan(folder: Path, layout: Literal["diffusers"] = "diffusers", seed: int = 0) -> Path:
+def write_wan(folder: Path, layout: Literal["diffusers", "original"] = "diffusers", seed: int = 0) -> Path:
     """Wan2.1-I2V in small: transformer, VAE, prompt encoder, tokenizer and image encoder.
 
     Args:
         folder: is made; files in it are replaced.
-        layout: of the repository for diffusers.
+        layout: of the repository for diffusers, or of Wan's own with the same weights: but for the transformer, these
+            are pickles, as they are published.
         seed: of the weights.
 
     Returns:
@@ -42,6 +43,12 @@ def write_wan(folder: Path, layout: Literal["diffusers"] = "diffusers", seed: in
             in_channels=36, image_dim=IMAGE_DIM, added_kv_proj_dim=DIM, num_layers=LAYERS, **_transformer()
         )
         vae, text_encoder, image_encoder = _vae(), _text_encoder(), _image_encoder()
+    if layout == "original":
+        from scripts._tiny_originals import write_originals
+
+        write_originals(folder, transformer, vae, text_encoder, image_encoder)
+        _tokenizer().save_pretrained(folder / "google" / "umt5-xxl")
+        return folder
     _write_parts(folder, transformer, vae, text_encoder)
     image_encoder.save_pretrained(folder / "image_encoder")
     _write_json(folder / "image_processor" / "preprocessor_config.json", _PREPROCESSOR)
@@ -159,7 +166,7 @@ def _image_encoder() -> CLIPVisionModel:
         hidden_size=IMAGE_DIM,
         intermediate_size=2 * IMAGE_DIM,
         num_hidden_layers=3,
-        num_attention_heads=4,
+        num_attention_heads=16,
         patch_size=14,
         image_size=224,
         hidden_act="gelu",
