@@ -14,7 +14,7 @@ from ex4d.files import disk_error
 from ex4d.values import U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
-_TELL_SHARE, _TELL_S = 0.1, 5.0  # in a log: how much further a phase is, and how long ago the last line was
+_TELL_S = 5.0  # in a log: between two lines of a phase, beside a tenth of it
 PARTS = ("scene", "conditioning")  # folders that every kind of shot is made from
 
 
@@ -31,7 +31,7 @@ class Console:
         self._phase = ""
         self._watched = sys.stderr.isatty()
         self._begun = (0.0, 0)  # when this phase was first told of, and how far it was then
-        self._told = (0.0, 0.0)  # in a log: when, and how far the phase was, 0..1
+        self._told = (0.0, 0)  # in a log: when, and how many tenths of the phase were done
 
     def __enter__(self) -> Console:
         return self
@@ -41,19 +41,19 @@ class Console:
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tells how far a phase is, and about how long it will take from here on."""
-        now, share = self._clock(), done / max(total, 1)
+        now, tenth = self._clock(), 10 * done // max(total, 1)
         if phase != self._phase:
             self.end()
             self._phase = phase
-            self._begun, self._told = (now, done), (now, share)
+            self._begun, self._told = (now, done), (now, tenth)
             if not self._watched:
                 sys.stderr.write(f"{phase}\n")
         line = f"{phase}: {done}/{total}{self._left(now, done, total)}"
         if self._watched:
             sys.stderr.write(f"\r{line}\x1b[K")  # and clear what a longer line left
             sys.stderr.flush()
-        elif share - self._told[1] >= _TELL_SHARE and now - self._told[0] >= _TELL_S:
-            self._told = now, share
+        elif tenth > self._told[1] and now - self._told[0] >= _TELL_S:
+            self._told = now, tenth
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 

@@ -129,6 +129,8 @@ def take_folder(folder: Path, request: Json) -> Iterator[Path]:
     except BaseException as error:
         if _worth_keeping(folder):
             kept = _GOES_ON.format(folder=folder)
+            if isinstance(error, OSError):
+                raise Ex4dError(DISK, disk_error(Path(error.filename or folder), error).message, kept) from error
             if isinstance(error, Ex4dError):
                 raise Ex4dError(error.code, error.message, f"{error.hint} {kept}".lstrip()) from error
             if isinstance(error, KeyboardInterrupt):

@@ -464,13 +464,12 @@ def test_millimetres_show_what_metres_show(clip: Path, tmp_path: Path) -> None:
         ("recon", "ex4d.clip.write_video"),
         ("recon", "ex4d.export.ply.write_ply"),
         ("reshoot", "ex4d.pipeline.generate"),
-        ("reshoot", "ex4d.pipeline.sheet"),
     ],
 )
 @pytest.mark.parametrize(
     "failure", [Ex4dError(DISK, "No space left.", "Free some."), OSError(5, "Input/output error"), KeyboardInterrupt()]
 )
-def test_a_failure_at_the_very_end_leaves_nothing(
+def test_a_failure_before_there_is_a_frame_leaves_nothing(
     command: str, broken: str, failure: BaseException, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, **__: object) -> None:
