@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `ex4d` command: recon, reshoot, generate, sheet, export, evaluate, doctor."""
+"""The `ex4d` command: recon, reshoot, generate, sheet, export, evaluate, models, doctor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,8 @@ from ex4d import shot_command
 from ex4d.evaluate import geometry_command
 from ex4d.export import command as export_command
 from ex4d.generate import command as generate_command
+from ex4d.models import command as models_command
+from ex4d.models.places import gigabytes
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 
@@ -86,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     geometry_command.add_arguments(geometry)
     geometry.set_defaults(run=geometry_command.run)
 
+    models = commands.add_parser("models", help="weights: what there is, fetching and checking them, where they lie")
+    models_command.add_arguments(models)
+
     doctor = commands.add_parser("doctor", help="what works here, what is missing, under which licence")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(run=_doctor)
@@ -128,10 +134,11 @@ def _flicker(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from ex4d.doctor import doors, parts
+    from ex4d.doctor import doors, models, parts, torch_here, wan_parts
     from ex4d.versions import project_version
 
     found = [(kind, door, *door.available()) for kind, door in doors()]
+    torch = torch_here()
     if arguments.json:
         rows = [
             {
@@ -145,17 +152,41 @@ def _doctor(arguments: argparse.Namespace) -> None:
             }
             for kind, door, works, reason in found
         ]
-        built_on = [vars(part) for part in parts()]
-        print(json.dumps({"version": project_version(), "doors": rows, "parts": built_on}, indent=1))
+        told = {
+            "version": project_version(),
+            "doors": rows,
+            "parts": [vars(part) for part in parts()],
+            "torch": None if torch is None else asdict(torch),
+            "wan_parts": [vars(part) for part in wan_parts()],
+            "models": [vars(model) for model in models()],
+        }
+        print(json.dumps(told, indent=1))
         return
     print(f"ex4d {project_version()}, Python {sys.version.split()[0]}, free disk {_free_gib():.0f} GiB here\n")
     for kind, door, works, reason in found:
         state = "works" if works else f"missing: {reason}"
         paid = "commercial use allowed" if door.commercial_use else "NOT for commercial use"
         print(f"{kind:11}{door.name:12}{state}\n{'':23}{door.label}\n{'':23}{door.licence}; {paid}")
-    print("\nbuilt on")
-    for part in parts():
-        print(f"  {part.name:24}{part.version or 'missing':12} {part.licence}")
+    print("\nPyTorch")
+    if torch is None:
+        print("  missing: pip install ex4d-blender[wan]")
+    else:
+        print(f"  {torch.version}, {f'CUDA {torch.cuda}' if torch.cuda else 'without CUDA'}")
+        for card in torch.cards:
+            print(f"  {card.name}, {card.memory / 2**30:.0f} GiB")
+        if torch.problem:
+            print(f"  cannot be used: {torch.problem}")
+        elif not torch.cards:
+            print("  no GPU that it can use")
+    print("\nmodels")
+    for model in models():
+        paid = "" if model.commercial_use else f"; NOT for commercial use ({model.licence})"
+        print(f"  {model.name:24}{gigabytes(model.size):>9}  {model.path}{paid}")
+    print("  see `ex4d models list` for what there is")
+    for title, packages in (("built on", parts()), ("for generators with weights", wan_parts())):
+        print(f"\n{title}")
+        for part in packages:
+            print(f"  {part.name:24}{part.version or 'missing':12} {part.licence}")
 
 
 def _free_gib() -> float:

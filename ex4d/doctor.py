@@ -12,6 +12,8 @@ from ex4d.depth import DEPTH_DOORS
 from ex4d.doors import Door
 from ex4d.generate import GENERATORS
 from ex4d.media import ffmpeg
+from ex4d.models.places import find_model, present_size
+from ex4d.models.registry import MODELS
 from ex4d.render import RASTERIZERS
 from shared_protocol.errors import Ex4dError
 
@@ -38,23 +40,88 @@ def doors() -> Iterator[tuple[str, Door]]:
 
 def parts() -> Iterator[Part]:
     """The packages that the installed project asks for, and the ffmpeg program that one of them brings."""
+    yield from _packages("")
+    try:
+        yield Part("ffmpeg (a program)", *ffmpeg.version())
+    except Ex4dError as error:
+        yield Part("ffmpeg (a program)", "", error.message)
+
+
+def wan_parts() -> Iterator[Part]:
+    """The packages that the generators with weights need besides: the extras `models` and `wan`."""
+    yield from _packages("models")
+    yield from _packages("wan")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU that PyTorch can use."""
+
+    name: str
+    memory: int  # bytes
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The PyTorch that is installed, and what it can compute on besides the CPU."""
+
+    version: str
+    cuda: str  # that it is built for, "" for none
+    cards: tuple[Card, ...]
+    problem: str  # why it cannot be used, "" where it can
+
+
+def torch_here() -> Torch | None:
+    """The installed PyTorch, None where there is none. Where there is one, this takes the seconds of its import."""
+    try:
+        found = distribution("torch").version
+    except PackageNotFoundError:
+        return None
+    try:
+        import torch
+
+        count = torch.cuda.device_count()
+        about = [torch.cuda.get_device_properties(number) for number in range(count)]
+    except (ImportError, OSError, RuntimeError) as error:  # built for other libraries than those that are here
+        return Torch(found, "", (), (str(error).splitlines() or [type(error).__name__])[0])
+    return Torch(found, torch.version.cuda or "", tuple(Card(card.name, card.total_memory) for card in about), "")
+
+
+@dataclass(frozen=True)
+class Present:
+    """A model that is on this machine."""
+
+    name: str
+    path: str
+    size: int  # bytes
+    licence: str
+    commercial_use: bool
+
+
+def models() -> Iterator[Present]:
+    """The models that are here whole."""
+    for spec in MODELS.values():
+        found = find_model(spec.name)
+        if found is not None:
+            yield Present(spec.name, str(found), present_size(spec, found), spec.licence, spec.commercial_use)
+
+
+def _packages(extra: str) -> Iterator[Part]:
+    """What the installed project asks for, as a matter of course ("") or for one of its extras."""
     try:
         required = distribution(_PROJECT).requires or []
     except PackageNotFoundError:  # run from a checkout that was never installed: nothing tells what belongs to it
         required = []
     for requirement in required:
-        if "extra ==" in requirement:
-            continue
+        asked_by = re.search(r"extra == ['\"]([\w-]+)", requirement)
         name = re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0]
+        if (asked_by[1] if asked_by else "") != extra or name == _PROJECT:
+            continue
         try:
             found = distribution(name)
             yield Part(name, found.version, _licence(found))
         except PackageNotFoundError:
             yield Part(name, "", "")
-    try:
-        yield Part("ffmpeg (a program)", *ffmpeg.version())
-    except Ex4dError as error:
-        yield Part("ffmpeg (a program)", "", error.message)
 
 
 def _licence(found: Distribution) -> str:
