@@ -29,8 +29,8 @@ class Door(Protocol):
 D = TypeVar("D", bound=Door)
 
 
-def choose(table: Mapping[str, D], name: str, what: str) -> D:
-    """The member of that name, ready to work.
+def named(table: Mapping[str, D], name: str, what: str) -> D:
+    """The member of that name.
 
     Args:
         table: one of the three tables.
@@ -38,11 +38,21 @@ def choose(table: Mapping[str, D], name: str, what: str) -> D:
         what: the kind, for the message ("generator").
 
     Raises:
-        Ex4dError: BAD_INPUT for an unknown name, UNAVAILABLE for one that cannot work here.
+        Ex4dError: BAD_INPUT for an unknown name.
     """
     door = table.get(name)
     if door is None:
         raise Ex4dError(BAD_INPUT, f"There is no {what} called '{name}'.", f"Choose one of: {', '.join(table)}.")
+    return door
+
+
+def choose(table: Mapping[str, D], name: str, what: str) -> D:
+    """The member of that name, ready to work. Arguments as of `named`.
+
+    Raises:
+        Ex4dError: BAD_INPUT for an unknown name, UNAVAILABLE for one that cannot work here.
+    """
+    door = named(table, name, what)
     works, reason = door.available()
     if not works:
         raise Ex4dError(UNAVAILABLE, f"The {what} '{name}' does not work here: {reason}")

@@ -24,7 +24,7 @@ from ex4d.cameras import load_path, save_path, stretched
 from ex4d.clip import read_clip
 from ex4d.contact_sheet import contact_sheet
 from ex4d.depth import estimate_depth
-from ex4d.doors import choose
+from ex4d.doors import named
 from ex4d.files import UNFINISHED, replacing
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.settings import Value, read_settings
@@ -267,7 +267,7 @@ def paint(
     Raises:
         Ex4dError: UNAVAILABLE or BAD_INPUT for the generator, and whatever it reports.
     """
-    generator = choose(GENERATORS, generator_name, "generator")
+    generator = named(GENERATORS, generator_name, "generator")
     options = read_settings(generator.settings, options, generator.name)  # all of them, for the side-car
     lead_in = conditioning.lead_in  # made where a generator needs it, never delivered
     total = len(conditioning.colour) - lead_in

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ex4d.doors import choose
+from ex4d.doors import named
 from ex4d.generate import GENERATORS
 from ex4d.generate.door import Generator
 from ex4d.generate.flags import add_settings, listing, typed_options
@@ -80,7 +80,7 @@ def chosen(arguments: argparse.Namespace) -> Chosen:
             f"The take of {earlier.file} is by the generator '{earlier.generator}', not by '{name}'.",
             "Leave out --generator, or --options_from.",
         )
-    generator = choose(GENERATORS, name, "generator")
+    generator = named(GENERATORS, name, "generator")
     typed = typed_options(arguments, generator.settings)
     options = read_settings(generator.settings, {**(earlier.options if earlier else {}), **typed}, name)
     number = arguments.seed if arguments.seed is not None else earlier.seed if earlier else 0

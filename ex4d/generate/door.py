@@ -51,7 +51,15 @@ class Generator(Door, Protocol):
         ...
 
     def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
-        """What decides the pixels beside conditioning, seed and options: names and hashes of the weights in use."""
+        """What decides the pixels beside conditioning, seed and options: names and hashes of the weights in use.
+
+        `available` speaks of the weights in their usual place; options may name others, so this is what tells whether
+        a shot can be made.
+
+        Raises:
+            Ex4dError: UNAVAILABLE where packages or weights are missing, with what to do; BAD_INPUT and others for
+                weights that are not the right ones.
+        """
         ...
 
     def frames(self, request: GenerateRequest) -> Iterator[tuple[int, U8]]:
