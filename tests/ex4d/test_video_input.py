@@ -113,8 +113,8 @@ def test_files_without_frames_are_named(colour: Path, tmp_path: Path) -> None:
     text.write_text("not a movie")
     empty.write_bytes(b"")
     ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", str(sound))
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes(colour.read_bytes()[: colour.stat().st_size // 2])
+    cut = encode(tmp_path / "cut.mp4", numbered(FRAMES), "24")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     for path, code in (
         (text, NOT_A_CLIP),
         (sound, NOT_A_CLIP),
