@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _MOVIES: Final = frozenset(
 )
 _PICTURES: Final = frozenset(".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split())
 _CAMERA_PATHS: Final = frozenset({".json", ".npz"})
+_NOTHING: Final[Mapping[str, str]] = {}
 
 
 def kind_of(job: Job) -> str:
@@ -64,8 +66,13 @@ def lead_in_seed(job: m.Render) -> int:
     return job.seed if job.lead_in else 0
 
 
-def artifact_id(job: Job) -> str:
-    """64 hex digits: the same for jobs that make the same files, whatever the inputs were called."""
+def artifact_id(job: Job, identity: Mapping[str, str] = _NOTHING) -> str:
+    """64 hex digits: the same for jobs that make the same files, whatever the inputs were called.
+
+    Args:
+        job: what is asked for.
+        identity: of the generator of a `Generate`, which its process alone knows; see `backend.work.artifact_of`.
+    """
     kind = kind_of(job)
     spec: dict[str, Any] = to_plain(job)
     if isinstance(job, m.Reconstruct):
@@ -77,5 +84,6 @@ def artifact_id(job: Job) -> str:
         spec["seed"] = lead_in_seed(job)
     if isinstance(job, m.Generate):
         spec["options"] = sorted(spec["options"])
+        spec["identity"] = sorted(identity.items())
     text = json.dumps([kind, spec, ALGORITHMS[kind]], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,8 @@
 """The queue: which job is where, what the worker does next, and what its end means for the jobs.
 
 The unit of work is the artifact. Jobs that make the same artifact share one run of it: they all see its progress, and
-it is cancelled when the last of them is.
+it is cancelled when the last of them is. Which artifact a generate job makes depends on the weights of its generator,
+which the worker knows: until it has told, the job has no artifact for anybody outside, and waits.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from shared_protocol.errors import CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4
 from . import pipe
 from .ids import artifact_id, kind_of
 from .journal import Journal
+from .names import Names
+from .pace import Pace
 from .shelf import Shelf
 from .supervisor import Died, Event, Worker
 
@@ -29,6 +32,7 @@ MAX_DEATHS: Final = 3  # of the worker, with the same job
 MAX_QUEUED: Final = 1000
 CANCEL_S: Final = 60.0  # that a cancelled step may take to stop before the worker is ended
 _RESTART_S: Final = 2.0  # pause after a worker that did not even start
+_OF_A_RUN: Final = (pipe.Progress, pipe.Glimpse, pipe.Made, pipe.Ended)
 
 
 class Jobs:
@@ -56,11 +60,15 @@ class Jobs:
         self.settled = False  # whether the worker has told its doors, or failed to start
         self._live: dict[str, m.JobInfo] = {}  # queued and running jobs, oldest first
         self._unsaved: dict[str, m.JobInfo] = {}  # ended while the journal could not be written
+        self._names = Names()  # live jobs whose artifact the worker has still to tell
         self._worker: Worker | None = None
         self._ready = False
         self._failed_starts = 0
         self._start_at = 0.0
         self._running = ""  # artifact that the worker has in hand
+        self._pace = Pace()  # of its run
+        self._glimpse: pipe.Glimpse | None = None  # the newest of it; older ones are of no use to anybody
+        self._glimpses = 0  # of its run until now
         self._kill_at: float | None = None
         interrupted = journal.interrupt_running()
         if interrupted:
@@ -79,6 +87,9 @@ class Jobs:
                 exc.code, "The job was recorded by another release and cannot be read.", "Submit it again."
             )
             self._finish(info.job_id, failure)
+            return
+        if known is not None and isinstance(known[1], m.Generate):
+            self._names.add(info.job_id, known[1])
             return
         if known is None or artifact_id(known[1]) == info.artifact:
             return
@@ -100,7 +111,18 @@ class Jobs:
         info = self._known(job_id)
         if info is None:
             raise Ex4dError(NOT_FOUND, f"The backend knows no job {job_id}.")
-        return info
+        return replace(info, artifact="") if job_id in self._names else info
+
+    def glimpse(self, job_id: str) -> tuple[m.Glimpse, bytes]:
+        """The newest picture of a running job's unfinished result, and its bytes.
+
+        Raises:
+            Ex4dError: NOT_FOUND.
+        """
+        info, seen = self.info(job_id), self._glimpse
+        if seen is None or not info.artifact or info.artifact != self._running:
+            raise Ex4dError(NOT_FOUND, f"There is no glimpse of the job {job_id}.")
+        return m.Glimpse(job_id, self._glimpses, seen.width, seen.height), seen.rgb
 
     def _known(self, job_id: str) -> m.JobInfo | None:
         return self._live.get(job_id) or self._unsaved.get(job_id) or self._journal.job(job_id)
@@ -111,26 +133,31 @@ class Jobs:
         Raises:
             Ex4dError: NOT_FOUND for inputs that are not here, NOT_A_CLIP, LIMIT for a full queue, DISK.
         """
-        known = self._known(message.job_id)
-        if known is not None:
-            return known
+        if self._known(message.job_id) is not None:
+            return self.info(message.job_id)
         if len(self._live) >= MAX_QUEUED:
             raise Ex4dError(LIMIT, f"{len(self._live):,} jobs wait already.", "Cancel some, or try again later.")
         job = message.job
         artifact = artifact_id(job)
         self._shelf.check_inputs(job, lambda a: any(j.artifact == a for j in self._live.values()))
         self._journal.add(message.job_id, artifact, kind_of(job), job, m.QUEUED)
-        info = self.info(message.job_id)
-        _log.info("job %s: %s %s", info.job_id, info.kind, artifact[:12])
-        twin = next((j for j in self._live.values() if j.artifact == artifact and j.state == m.RUNNING), None)
-        self._live[info.job_id] = info
-        if self._shelf.whole(artifact):
-            self._finish(info.job_id, None)
-        elif twin is not None:
-            self._set(replace(twin, job_id=info.job_id))
+        info = self._live[message.job_id] = self.info(message.job_id)
+        _log.info("job %s: %s", info.job_id, info.kind)
+        if isinstance(job, m.Generate):
+            self._names.add(info.job_id, job)
+        else:
+            self._line_up(info)
         self._failed_starts = 0
         self.work()
         return self.info(message.job_id)
+
+    def _line_up(self, info: m.JobInfo) -> None:
+        """A job whose artifact is known: it is done already, joins the run of it, or waits for its turn."""
+        twin = next((j for j in self._of(info.artifact) if j.state == m.RUNNING), None)
+        if self._shelf.whole(info.artifact):
+            self._finish(info.job_id, None)
+        elif twin is not None:
+            self._set(replace(twin, job_id=info.job_id))
 
     def cancel(self, job_id: str) -> m.JobInfo:
         """Cancels a job; the worker stops at the next step unless another job wants the same. Finished jobs stay.
@@ -160,14 +187,19 @@ class Jobs:
                 _log.error("the worker cannot be started: %s", exc)
                 self._not_started()
                 return
+        if self._ready:
+            self._names.ask(self._worker)
         if self._running:
             if self._kill_at is not None and now > self._kill_at:
                 _log.warning("worker %d does not stop; it is ended", self._worker.pid)
                 self._kill_at = None
                 self._worker.kill()
             return
-        while self._ready and self._live and not self._running:
-            self._next(self._worker, next(iter(self._live.values())))
+        while self._ready and not self._running:
+            first = next((info for info in self._live.values() if info.job_id not in self._names), None)
+            if first is None:
+                return
+            self._next(self._worker, first)
 
     def _next(self, worker: Worker, info: m.JobInfo) -> None:
         artifact = info.artifact
@@ -183,7 +215,7 @@ class Jobs:
         except Ex4dError as exc:
             self._end(artifact, m.Failure(exc.code, exc.message, exc.hint))
             return
-        self._running = artifact
+        self._running, self._pace = artifact, Pace()
         worker.send(run)
 
     # ---- what the worker tells
@@ -196,7 +228,9 @@ class Jobs:
             self.doors, self._ready, self.settled, self._failed_starts = event.doors, True, True, 0
         elif isinstance(event, Died):
             self._died(event)
-        elif isinstance(event, (pipe.Progress, pipe.Made, pipe.Ended)) and event.artifact == self._running:
+        elif isinstance(event, pipe.Named):
+            self._named(event)
+        elif isinstance(event, _OF_A_RUN) and event.artifact == self._running:
             try:
                 self._on_run(event)
             except Ex4dError as exc:  # the journal could not be written
@@ -204,24 +238,48 @@ class Jobs:
                 self._stop(worker)
         self.work()
 
-    def _on_run(self, event: pipe.Progress | pipe.Made | pipe.Ended) -> None:
+    def _named(self, event: pipe.Named) -> None:
+        """The worker says what a generate job makes."""
+        job = self._names.take(event.job_id)
+        if job is None:
+            return  # cancelled since
+        if event.error is not None:
+            self._finish(event.job_id, event.error)
+            return
+        info = replace(self._live[event.job_id], artifact=event.artifact)
+        try:
+            self._journal.add_artifact(event.artifact, info.kind, job)
+            self._set(info)
+            self._line_up(info)
+        except Ex4dError as exc:  # the journal could not be written
+            self._finish(event.job_id, m.Failure(exc.code, exc.message, exc.hint))
+
+    def _on_run(self, event: pipe.Progress | pipe.Glimpse | pipe.Made | pipe.Ended) -> None:
         artifact = event.artifact
         if isinstance(event, pipe.Progress):
+            left = self._pace.seconds_left(event.phase, event.done, event.total, time.monotonic())
             for job in self._of(artifact):
-                self._live[job.job_id] = replace(job, phase=event.phase, done=event.done, total=event.total)
+                self._live[job.job_id] = replace(
+                    job, phase=event.phase, done=event.done, total=event.total, seconds_left=left
+                )
+                self._changed(job.job_id)
+        elif isinstance(event, pipe.Glimpse):
+            self._glimpse, self._glimpses = event, self._glimpses + 1
+            for job in self._of(artifact):
+                self._live[job.job_id] = replace(job, glimpse=self._glimpses)
                 self._changed(job.job_id)
         elif isinstance(event, pipe.Made):
             self._journal.add_file(artifact, event.file)
             for job in self._of(artifact):
                 self._changed(job.job_id)
         else:
-            self._running, self._kill_at = "", None
+            self._let_go()
             if event.error is None:
                 self._journal.set_complete(artifact, True)
                 self._end(artifact, None)
             elif event.error.code == CANCELLED:  # a job that came since then waits for its own run
                 for job in self._of(artifact):
-                    self._set(replace(job, state=m.QUEUED, phase=""))
+                    self._set(_queued(job, ""))
             else:
                 self._end(artifact, event.error)
 
@@ -231,18 +289,25 @@ class Jobs:
             worker.send(pipe.Stop(self._running))
             self._kill_at = time.monotonic() + CANCEL_S
 
+    def _let_go(self) -> None:
+        """The worker has nothing in hand any more."""
+        self._running, self._kill_at, self._glimpse, self._glimpses = "", None, None, 0
+
     def _died(self, event: Died) -> None:
-        self._worker, self._ready, self._kill_at = None, False, None
-        artifact, self._running = self._running, ""
+        self._worker, self._ready = None, False
         _log.warning("the worker ended with status %d", event.status)
-        if not artifact:
+        artifact, asked = self._running, self._names.worker_ended()
+        self._let_go()
+        # With nothing in hand it may have been reading the weights for a job that has no name yet.
+        had = self._of(artifact) if artifact else [self._live[job_id] for job_id in asked]
+        if not artifact and not had:
             self._not_started()
-        for job in self._of(artifact):
-            deaths = self._journal.count_death(job.job_id) if job.state == m.RUNNING else 0
+        for job in had:
+            deaths = self._journal.count_death(job.job_id) if job.state == m.RUNNING or not artifact else 0
             if deaths >= MAX_DEATHS:
                 self._finish(job.job_id, _death(f"The worker process died {deaths} times while it did this."))
             else:
-                self._set(replace(job, state=m.QUEUED, phase="Interrupted, goes on", done=0, total=0))
+                self._set(_queued(job, "Interrupted, goes on"))
 
     def _not_started(self) -> None:
         """The worker ended with nothing in hand: it is tried again after a pause, and not for ever."""
@@ -263,20 +328,21 @@ class Jobs:
     # ---- job states
 
     def _of(self, artifact: str) -> list[m.JobInfo]:
-        return [j for j in self._live.values() if j.artifact == artifact]
+        named = (j for j in self._live.values() if j.job_id not in self._names)
+        return [j for j in named if j.artifact == artifact]
 
     def _end(self, artifact: str, error: m.Failure | None) -> None:
         for job in self._of(artifact):
             self._finish(job.job_id, error)
 
     def _finish(self, job_id: str, error: m.Failure | None) -> None:
-        info = self._live[job_id]
+        info = replace(self._live[job_id], phase="", seconds_left=None, glimpse=0, error=None)
         if error is None:
-            info = replace(info, state=m.DONE, phase="", error=None)
+            info = replace(info, state=m.DONE)
         elif error.code == CANCELLED:
-            info = replace(info, state=m.CANCELLED, phase="", error=None)
+            info = replace(info, state=m.CANCELLED)
         else:
-            info = replace(info, state=m.FAILED, phase="", error=error)
+            info = replace(info, state=m.FAILED, error=error)
             _log.warning("job %s failed: %s: %s", job_id, error.code, error.message)
         try:
             self._journal.update(info)
@@ -284,6 +350,7 @@ class Jobs:
             _log.error("%s", exc)
             self._unsaved[job_id] = info
         del self._live[job_id]
+        self._names.take(job_id)
         _log.info("job %s: %s", job_id, info.state)
         self._changed(job_id)
 
@@ -291,6 +358,11 @@ class Jobs:
         self._live[info.job_id] = info
         self._journal.update(info)
         self._changed(info.job_id)
+
+
+def _queued(job: m.JobInfo, phase: str) -> m.JobInfo:
+    """A job that was running, back in the queue."""
+    return replace(job, state=m.QUEUED, phase=phase, done=0, total=0, seconds_left=None, glimpse=0)
 
 
 def _death(message: str) -> m.Failure:

@@ -35,6 +35,23 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Name:
+    """To the worker: which artifact does this job make? It answers while it works."""
+
+    job_id: str
+    job: m.Generate
+
+
+@dataclass(frozen=True)
+class Named:
+    """From the worker: the answer to `Name`, or why the job cannot be done."""
+
+    job_id: str
+    artifact: str
+    error: m.Failure | None
+
+
+@dataclass(frozen=True)
 class Ready:
     """From the worker, once, when it can take work."""
 
@@ -49,6 +66,16 @@ class Progress:
     phase: str
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """From the worker: how the unfinished result looks."""
+
+    artifact: str
+    width: int
+    height: int
+    rgb: bytes  # width * height * 3, row by row from the top
 
 
 @dataclass(frozen=True)
@@ -67,8 +94,8 @@ class Ended:
     error: m.Failure | None
 
 
-PipeMessage = Run | Stop | Ready | Progress | Made | Ended
-_TYPES: Final[dict[str, type[PipeMessage]]] = {t.__name__: t for t in (Run, Stop, Ready, Progress, Made, Ended)}
+PipeMessage = Run | Stop | Name | Named | Ready | Progress | Glimpse | Made | Ended
+_TYPES: Final[dict[str, type[PipeMessage]]] = {t.__name__: t for t in PipeMessage.__args__}
 
 
 def send(stream: BinaryIO, message: PipeMessage) -> None:

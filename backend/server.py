@@ -241,8 +241,10 @@ class Server:
             case m.JobQuery(job_id=job_id, watch=watch):
                 info = self._jobs.info(job_id)
                 if watch:
-                    self._watches.add(client, job_id)
+                    self._watches.add(client, info)
                 return info, b""
+            case m.GlimpseQuery(job_id=job_id):
+                return self._jobs.glimpse(job_id)
             case m.Cancel(job_id=job_id):
                 return self._jobs.cancel(job_id), b""
             case m.ListFiles(artifact=artifact):

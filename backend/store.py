@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from ex4d.files import UNFINISHED
 from shared_protocol import messages as m
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_FOUND, Ex4dError
 from shared_protocol.limits import is_file_name, is_id
@@ -179,7 +180,8 @@ class Artifacts:
     def sweep(self, artifact: str, recorded: frozenset[str]) -> None:
         """Removes what no journal entry names: halves of files, and files whose end was never recorded.
 
-        A file that is there afterwards is whole and on the disk, so a job may skip it.
+        A file that is there afterwards is whole and on the disk, so a job may skip it. What a generator keeps to go on
+        from is its own, never a file of the artifact, and stays.
 
         Raises:
             Ex4dError: DISK.
@@ -187,7 +189,10 @@ class Artifacts:
         folder = self.folder(artifact)
         try:
             for path in sorted(folder.rglob("*")):
-                if (path.is_file() or path.is_symlink()) and path.relative_to(folder).as_posix() not in recorded:
+                place = path.relative_to(folder)
+                if place.parts[0] == UNFINISHED:
+                    continue
+                if (path.is_file() or path.is_symlink()) and place.as_posix() not in recorded:
                     path.unlink()
         except OSError as exc:
             raise disk_error(exc, f"{artifact[:12]} cannot be tidied up") from exc

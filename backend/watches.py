@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared_protocol import messages as m
 from shared_protocol.codec import encode
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 class _Watch:
     client: bytes
     job_id: str
+    artifact: str  # as it was told; "" = not known then
     position: int = 0  # of the last file that was told
     told: m.JobInfo | None = None
     news: bool = True
@@ -47,9 +48,9 @@ class Watches:
         self._journal, self._info, self._send = journal, info, send
         self._watches: dict[tuple[bytes, str], _Watch] = {}
 
-    def add(self, client: bytes, job_id: str) -> None:
-        """Lets a client follow a job from its first file on."""
-        self._watches[client, job_id] = _Watch(client, job_id)
+    def add(self, client: bytes, info: m.JobInfo) -> None:
+        """Lets a client, which was told this, follow a job from its first file on."""
+        self._watches[client, info.job_id] = _Watch(client, info.job_id, info.artifact)
 
     def forget(self, client: bytes) -> None:
         """A client is gone."""
@@ -75,8 +76,13 @@ class Watches:
         return full
 
     def _push(self, watch: _Watch) -> bool:
-        """False: the client's queue is full. The state of a job comes after its files."""
+        """False: the client's queue is full. The state of a job comes after its files, its artifact before them."""
         info = self._info(watch.job_id)
+        if info.artifact != watch.artifact:
+            first = replace(info, state=m.RUNNING, error=None) if info.state in m.FINISHED else info
+            if not self._send(watch.client, encode(first)):
+                return False
+            watch.artifact, watch.told = info.artifact, first
         while files := self._journal.files(info.artifact, watch.position, 50):
             for position, file in files:
                 if not self._send(watch.client, encode(m.FileReady(info.job_id, info.artifact, file))):

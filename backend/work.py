@@ -8,24 +8,30 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import cv2
 import numpy as np
 
 from ex4d import pipeline
 from ex4d.cameras import load_path
 from ex4d.doctor import doors as installed_doors
-from ex4d.doors import Door
+from ex4d.doors import Door, named
+from ex4d.generate import GENERATORS
+from ex4d.generate.settings import Setting, read_settings
 from ex4d.render import RenderOptions
 from ex4d.values import U8, CameraPath, SourceModel
 from shared_protocol import messages as m
-from shared_protocol.errors import CANCELLED, INTERNAL, LIMIT, Ex4dError
+from shared_protocol.errors import BAD_INPUT, CANCELLED, INTERNAL, LIMIT, Ex4dError
+from shared_protocol.limits import MAX_GLIMPSE
 
-from .ids import camera_suffix_of, lead_in_seed, suffix_of
-from .pipe import Made, PipeMessage, Progress, Run
+from .ids import artifact_id, camera_suffix_of, lead_in_seed, suffix_of
+from .pipe import Glimpse, Made, PipeMessage, Progress, Run
 from .shelf import inputs_of
 from .state_folder import Folders
 from .store import disk_error, sha256_of, sync_folder
@@ -33,6 +39,7 @@ from .store import disk_error, sha256_of, sync_folder
 _log = logging.getLogger(__name__)
 
 _NEWS_S: Final = 0.1  # least time between two messages about the same phase
+_GLIMPSE_S: Final = 0.5  # least time between two glimpses
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _WINDOWS_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 
@@ -52,8 +59,33 @@ def _door(kind: str, door: Door) -> m.Door:
         door.commercial_use,
         works,
         "" if works else reason,
-        geometry=str(getattr(door, "geometry", "")),  # generators have one
+        geometry=str(getattr(door, "geometry", "")),  # generators have these
+        lead_in=int(getattr(door, "lead_in", 0)),
+        settings=tuple(map(_setting, getattr(door, "settings", ()))),
     )
+
+
+def _setting(setting: Setting) -> m.SettingInfo:
+    least, most = (None if end is None else float(end) for end in (setting.least, setting.most))
+    label = setting.label or setting.name.replace("_", " ").capitalize()
+    return m.SettingInfo(
+        setting.name, label, setting.help, setting.default, setting.choices, least, most, setting.group
+    )
+
+
+def artifact_of(job: m.Generate, folders: Folders) -> str:
+    """Id of what a generate job makes here and now: its settings in full, and its weights, have their say.
+
+    Reads the weights where they are not known yet: slow.
+
+    Raises:
+        Ex4dError: as `perform`; BAD_INPUT or UNAVAILABLE for the generator or an option.
+    """
+    with _as_one_line(folders, {}, job.generator):
+        generator = named(GENERATORS, job.generator, "generator")
+        settings = read_settings(generator.settings, dict(job.options), generator.name)
+        identity = generator.identity(dict(job.options))
+        return artifact_id(replace(job, options=tuple(settings.items())), identity)
 
 
 def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]) -> None:
@@ -71,8 +103,18 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
     temp = folders.temp / f"{run.artifact[:16]}-{os.getpid()}"
     names: dict[str, str] = {}  # server-made name of an input -> the artist's
     try:
-        report = _Report(run, folders.artifacts / run.artifact, send, stopped)
-        _perform(run, folders, temp, report, names)
+        with _as_one_line(folders, names, run.artifact[:12]):
+            report = _Report(run, folders.artifacts / run.artifact, send, stopped)
+            _perform(run, folders, temp, report, names)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+@contextmanager
+def _as_one_line(folders: Folders, names: dict[str, str], what: str) -> Iterator[None]:
+    """Makes of every failure inside one line for a person. A bug's traceback is in the log."""
+    try:
+        yield
     except Ex4dError as exc:
         raise Ex4dError(exc.code, _for_a_person(exc.message, names), _for_a_person(exc.hint, names)) from exc
     except MemoryError as exc:
@@ -82,7 +124,7 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
         ) from exc
     except OSError as exc:
         _log.exception("a file operation failed")
-        raise disk_error(exc, str(exc.filename or run.artifact[:12])) from exc
+        raise disk_error(exc, str(exc.filename or what)) from exc
     except Exception as exc:
         _log.exception("a bug")
         raise Ex4dError(
@@ -90,8 +132,6 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
             f"The backend met a bug of its own ({type(exc).__name__}).",
             f"See its log {folders.log}.",
         ) from exc
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
 
 
 def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dict[str, str]) -> None:
@@ -124,6 +164,10 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
             seed=lead_in_seed(job),
         )
     else:
+        if artifact_of(job, folders) != run.artifact:
+            raise Ex4dError(
+                BAD_INPUT, f"The files of the generator '{job.generator}' changed while the job waited.", "Try again."
+            )
         pipeline.generate(
             report.folder,
             folders.artifacts / run.scene,
@@ -216,7 +260,7 @@ class _Report:
         self.folder = folder
         self._artifact = run.artifact
         self._send, self._stopped = send, stopped
-        self._phase, self._told = "", 0.0
+        self._phase, self._told, self._shown = "", 0.0, 0.0
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
         self._kept = {f.name: _stamp(folder / f.name) for f in run.done}
@@ -244,7 +288,18 @@ class _Report:
         self._send(Made(self._artifact, m.FileInfo(name, path.stat().st_size, sha256_of(path))))
 
     def glimpse(self, picture: U8) -> None:
-        """See `ex4d.pipeline.Report`. Nobody is told of it."""
+        """See `ex4d.pipeline.Report`. Large ones are scaled down; of many in a short time only some are told."""
+        now = time.monotonic()
+        if now - self._shown < _GLIMPSE_S:
+            return
+        self._shown = now
+        height, width = picture.shape[:2]
+        scale = MAX_GLIMPSE / max(width, height)
+        if scale < 1.0:
+            size = max(round(width * scale), 1), max(round(height * scale), 1)
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = picture.shape[:2]
+        self._send(Glimpse(self._artifact, width, height, picture.tobytes()))
 
     def _stop_here(self) -> None:
         if self._stopped():

@@ -28,9 +28,12 @@ _log = logging.getLogger(__name__)
 class _Inbox:
     """Reads the pipe in a thread of its own, so that a cancel arrives while the work goes on."""
 
+    names: queue.SimpleQueue[pipe.Name]  # questions which artifact a job makes
+
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._runs: queue.SimpleQueue[pipe.Run] = queue.SimpleQueue()
+        self.names = queue.SimpleQueue()
         self._stopped = ""
         threading.Thread(target=self._read, daemon=True, name="inbox").start()
 
@@ -40,6 +43,8 @@ class _Inbox:
                 if isinstance(message, pipe.Run):
                     self._stopped = ""
                     self._runs.put(message)
+                elif isinstance(message, pipe.Name):
+                    self.names.put(message)
                 elif isinstance(message, pipe.Stop):
                     self._stopped = message.artifact
         except (OSError, Ex4dError):
@@ -77,10 +82,25 @@ def main() -> None:
     inbox = _Inbox(stdin)
     from . import work  # the engine is imported when the pipe is already watched
 
+    writing = threading.Lock()
+
     def send(message: pipe.PipeMessage) -> None:
-        pipe.send(stdout, message)
+        with writing:
+            pipe.send(stdout, message)
+
+    def answer_names() -> None:
+        while True:
+            question = inbox.names.get()
+            artifact, failure = "", None
+            try:
+                artifact = work.artifact_of(question.job, folders)
+            except Ex4dError as exc:
+                failure = m.Failure(exc.code, exc.message, exc.hint)
+            send(pipe.Named(question.job_id, artifact, failure))
 
     send(pipe.Ready(work.doors()))
+    # The weights of a generator are read once to know them: minutes, in which the work goes on.
+    threading.Thread(target=answer_names, daemon=True, name="names").start()
     while True:
         run = inbox.next()
         error: m.Failure | None = None

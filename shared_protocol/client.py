@@ -237,6 +237,18 @@ class Client:
         """Where the job stands, once."""
         return self._job(m.JobQuery(job_id, watch=False))
 
+    def glimpse(self, job_id: str) -> tuple[m.Glimpse, bytes] | None:
+        """The newest picture of a job's unfinished result, RGB bytes row by row from the top; None where none is."""
+        try:
+            reply, part = self.request(m.GlimpseQuery(job_id))
+        except Ex4dError as exc:
+            if exc.code == NOT_FOUND:
+                return None
+            raise
+        if not isinstance(reply, m.Glimpse):
+            raise _unexpected(reply)
+        return reply, part
+
     def cancel(self, job_id: str) -> m.JobInfo:
         """Cancels the job; files that are finished stay."""
         return self._job(m.Cancel(job_id))

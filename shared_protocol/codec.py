@@ -2,7 +2,7 @@
 """Messages to and from the parts of a ZeroMQ message.
 
 Part 0 is a msgpack map {"v": [major, minor], "t": type, "id": request id, "b": fields}; its four keys stay the same in
-every version, so that two programs of differing majors can still tell each other so. Three types carry one raw part
+every version, so that two programs of differing majors can still tell each other so. Some types carry one raw part
 of bytes behind it. A request id is chosen by the client, 1 or more; the answer repeats it, and 0 marks a message that
 answers nothing (a push).
 """
@@ -26,18 +26,19 @@ from .limits import (
     MAX_PART,
     MAX_PARTS,
     MAX_STRING,
+    check_part,
 )
 from .plain import from_plain, to_plain
 
 Message = (
     m.Hello | m.Welcome | m.Ping | m.Pong | m.Shutdown | m.Failure
     | m.AssetQuery | m.AssetChunk | m.AssetState
-    | m.Submit | m.JobQuery | m.Cancel | m.JobInfo
+    | m.Submit | m.JobQuery | m.Cancel | m.JobInfo | m.GlimpseQuery | m.Glimpse
     | m.FileReady | m.ListFiles | m.FileList | m.Fetch | m.FileChunk
 )  # fmt: skip
 
 _TYPES: Final[dict[str, type]] = {t.__name__: t for t in Message.__args__}
-WITH_PART: Final = frozenset({m.AssetChunk, m.FileChunk})
+WITH_PART: Final = frozenset({m.AssetChunk, m.FileChunk, m.Glimpse})
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def encode(
     _size(len(part), MAX_PART, "raw part")
     if (kind in WITH_PART) is False and part:
         raise Ex4dError(BAD_MESSAGE, f"{kind.__name__} carries no raw part.")
+    check_part(message, len(part))
     return [packed, part] if kind in WITH_PART else [packed]
 
 
@@ -121,6 +123,7 @@ def decode(parts: list[bytes]) -> Envelope:
             raise Ex4dError(BAD_MESSAGE, f"There is no message of type {str(name)[:40]!r}.")
         _parts(kind, parts)
         message: Message = from_plain(kind, header.get("b"), newer=newer)
+        check_part(message, sum(map(len, parts[1:])))
     except Ex4dError as exc:
         raise DecodeError(exc, request, other) from exc
     return Envelope(message, request, parts[1] if len(parts) == 2 else b"", protocol)

@@ -31,12 +31,15 @@ MAX_PIXELS: Final = 8192 * 4320
 MAX_ASSET: Final = 64 << 30  # bytes of an upload
 MAX_CAMERA: Final = 64 << 20  # bytes of a camera path file: some 6 KB a frame at most
 MAX_OPTIONS: Final = 64  # options of a generator
+MAX_CHOICES: Final = 64  # of one of them
+MAX_GLIMPSE: Final = 512  # pixels of the longest side of a glimpse
 
 GEOMETRIES: Final = ("closed", "bounded")  # of `Render.geometry`; the public code's own needs a scene of its own
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
 _DOOR = re.compile(r"[a-z0-9_-]{1,64}")
+_SETTING = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _FILE_NAME = re.compile(r"(?:[a-z0-9_-][a-z0-9_.-]*/){0,3}[a-z0-9_-][a-z0-9_.-]*")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")  # names that Windows keeps for itself
 
@@ -63,6 +66,17 @@ def check(message: object) -> None:
     test = _CHECKS.get(type(message))
     if test is not None:
         test(message)
+
+
+def check_part(message: object, size: int) -> None:
+    """Checks the size in bytes of the raw part that comes with a message, where the message tells it.
+
+    Raises:
+        Ex4dError: BAD_MESSAGE.
+    """
+    if isinstance(message, m.Glimpse):
+        right = message.width * message.height * 3
+        _need(size == right, BAD_MESSAGE, f"A glimpse of {right:,} bytes came with {size:,}.")
 
 
 def _need(right: bool, code: str, text: str) -> None:
@@ -189,6 +203,42 @@ def _generate(job: m.Generate) -> None:
     _need(len(set(names)) == len(names), BAD_INPUT, "An option of the generator is given twice.")
 
 
+def _setting(setting: m.SettingInfo) -> None:
+    name = setting.name
+    _need(_SETTING.fullmatch(name) is not None, BAD_MESSAGE, f"{name[:80]!r} is no name of an option.")
+    _at_most(len(setting.choices), MAX_CHOICES, f"Choices of '{name}'")
+    if setting.choices:
+        _need(setting.default in setting.choices, BAD_MESSAGE, f"The default of '{name}' is none of its choices.")
+    ends = [end for end in (setting.least, setting.most) if end is not None]
+    number = isinstance(setting.default, (int, float)) and not isinstance(setting.default, bool)
+    _need(number or not ends, BAD_MESSAGE, f"'{name}' has a range, and is no number.")
+    _need(ends == sorted(ends), BAD_MESSAGE, f"The range of '{name}' ends before it begins.")
+
+
+def _door(door: m.Door) -> None:
+    _need(_DOOR.fullmatch(door.name) is not None, BAD_MESSAGE, f"{door.name[:80]!r} is no name of a door.")
+    _range(door.lead_in, 0, "The number of lead-in frames")
+    _at_most(door.lead_in, MAX_FRAMES, "Lead-in frames")
+    _at_most(len(door.settings), MAX_OPTIONS, f"Options of '{door.name}'")
+    names = {setting.name for setting in door.settings}
+    _need(len(names) == len(door.settings), BAD_MESSAGE, f"'{door.name}' has two options of one name.")
+
+
+def _job_info(info: m.JobInfo) -> None:
+    _job_id(info.job_id)
+    _need(info.artifact == "" or is_id(info.artifact), BAD_MESSAGE, "The job's artifact is not an id of 64 hex digits.")
+    _range(info.glimpse, 0, "The number of the glimpse")
+    if info.seconds_left is not None:
+        _range(info.seconds_left, 0, "The time left")
+
+
+def _glimpse(message: m.Glimpse) -> None:
+    _job_id(message.job_id)
+    _range(message.number, 1, "The number of the glimpse")
+    _range(min(message.width, message.height), 1, "The glimpse's width and height")
+    _at_most(max(message.width, message.height), MAX_GLIMPSE, "Longest side of the glimpse in pixels")
+
+
 def _fetch(message: m.Fetch) -> None:
     _id(message.artifact, "artifact")
     _file_name(message.name)
@@ -208,6 +258,8 @@ def _file_info(message: m.FileInfo) -> None:
 
 
 _CHECKS: dict[type, Callable[[Any], None]] = {
+    m.SettingInfo: _setting,
+    m.Door: _door,
     m.Asset: _asset,
     m.AssetChunk: _chunk,
     m.AssetState: lambda x: _sha256(x.sha256),
@@ -218,7 +270,9 @@ _CHECKS: dict[type, Callable[[Any], None]] = {
     m.Submit: lambda x: _job_id(x.job_id),
     m.JobQuery: lambda x: _job_id(x.job_id),
     m.Cancel: lambda x: _job_id(x.job_id),
-    m.JobInfo: lambda x: _job_id(x.job_id),
+    m.JobInfo: _job_info,
+    m.GlimpseQuery: lambda x: _job_id(x.job_id),
+    m.Glimpse: _glimpse,
     m.FileInfo: _file_info,
     m.FileReady: lambda x: _id(x.artifact, "artifact"),
     m.ListFiles: lambda x: _id(x.artifact, "artifact"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROTOCOL: tuple[int, int] = (1, 1)  # (major, minor); a differing major is refused on both sides
+PROTOCOL: tuple[int, int] = (1, 2)  # (major, minor); a differing major is refused on both sides
 
 OptionValue = str | int | float | bool
 
@@ -31,6 +31,20 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class SettingInfo:
+    """One option of a generator, as a panel needs it. Its type is that of its default."""
+
+    name: str  # the key in `Generate.options`
+    label: str  # for panels
+    help: str  # one sentence
+    default: OptionValue
+    choices: tuple[str, ...] = ()  # of a text; () = any text
+    least: float | None = None  # of a number
+    most: float | None = None
+    group: str = ""  # heading of a panel's section; "" = first
+
+
+@dataclass(frozen=True)
 class Door:
     """One estimator, rasterizer or generator, as it stands on the backend's machine."""
 
@@ -42,6 +56,8 @@ class Door:
     available: bool
     reason: str  # why not available; "" when it is
     geometry: str = ""  # of a generator: the kind of mesh that it works best with, see `Render.geometry`
+    lead_in: int = 0  # of a generator: frames that it wants before a shot that starts elsewhere, see `Render.lead_in`
+    settings: tuple[SettingInfo, ...] = ()  # of a generator: its options
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ class Generate:
     conditioning: str  # artifact id of a render job
     generator: str = "preview"
     seed: int = 0
-    options: tuple[tuple[str, OptionValue], ...] = ()
+    options: tuple[tuple[str, OptionValue], ...] = ()  # of `Door.settings`; what is left out has its default
 
 
 @dataclass(frozen=True)
@@ -207,8 +223,27 @@ class JobInfo:
     phase: str  # what is being done now, for a person
     done: int  # steps done of `total` in this phase
     total: int
-    artifact: str  # id of what it makes; known from the start, files appear in it as they are finished
+    artifact: str  # id of what it makes, in which files appear as they are finished; "" = not known yet
     error: Failure | None = None
+    seconds_left: int | None = None  # of this phase, by its pace until now; None = nobody can tell
+    glimpse: int = 0  # number of the newest glimpse, to be asked for with `GlimpseQuery`; 0 = there is none
+
+
+@dataclass(frozen=True)
+class GlimpseQuery:
+    """How does the unfinished result look? Answer: `Glimpse`; `Failure` with NOT_FOUND where there is none."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """The newest picture of an unfinished result. One raw part: RGB bytes, sRGB, row by row from the top."""
+
+    job_id: str
+    number: int  # as in `JobInfo.glimpse`
+    width: int  # pixels
+    height: int
 
 
 # ---- artifacts: folders of finished files

@@ -33,6 +33,7 @@ class Backend:
     state: Path
     process: subprocess.Popen[str] | None = None
     clients: list[Client] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
 
     @property
     def connection_file(self) -> Path:
@@ -44,6 +45,7 @@ class Backend:
             stdout=subprocess.PIPE,
             stderr=(self.state.parent / "stderr.txt").open("a"),
             text=True,
+            env={**os.environ, **self.env},
         )
         assert self.process.stdout is not None
         assert self.process.stdout.readline().startswith("Listening at 127.0.0.1:")
@@ -155,6 +157,12 @@ def wait(client: Client, info: m.JobInfo, timeout_s: float = 60.0) -> tuple[m.Jo
             elif news.state in m.FINISHED:
                 return news, files
     raise AssertionError(f"job {info.job_id} did not end: {client.job(info.job_id)}")
+
+
+def named(client: Client, info: m.JobInfo) -> m.JobInfo:
+    """A generate job whose artifact is known."""
+    until(lambda: client.job(info.job_id).artifact)
+    return client.job(info.job_id)
 
 
 def reconstruct(client: Client, clip: list[Path]) -> m.JobInfo:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Backend, conditioning, reconstruct, shot, wait
+from conftest import Backend, conditioning, named, reconstruct, shot, wait
 
 from backend.journal import Journal
 from shared_protocol import messages as m
@@ -105,7 +105,7 @@ def test_files_that_someone_deleted_are_made_again(running: Backend, client: Cli
 
 def test_a_cancelled_job_stops_between_frames_and_can_be_asked_for_again(backend: Backend, rendered: m.JobInfo) -> None:
     client = backend.start().client()
-    info = client.submit(m.Generate(rendered.artifact))
+    info = named(client, client.submit(m.Generate(rendered.artifact)))
     client.watch(info.job_id)
     files, states = 0, [info.state]
     while states[-1] not in m.FINISHED:

@@ -10,13 +10,16 @@ import pytest
 
 from backend import pipe
 from backend.ids import artifact_id
-from backend.jobs import Jobs
+from backend.jobs import MAX_DEATHS, Jobs
 from backend.journal import Journal
+from backend.pace import Pace
 from backend.shelf import Shelf
 from backend.store import Artifacts, Assets
+from backend.supervisor import Died
 from shared_protocol import messages as m
-from shared_protocol.errors import CANCELLED, DISK, LIMIT, WORKER_DIED, Ex4dError
+from shared_protocol.errors import BAD_INPUT, CANCELLED, DISK, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
 
+GENERATE = m.Generate("cd" * 32, "wan", 3)
 DATA = b"0123456789"
 CLIP = m.Asset("ab" * 32, len(DATA), "a.mp4")
 JOB = m.Reconstruct((CLIP,))
@@ -172,3 +175,121 @@ def test_a_worker_that_never_starts_fails_the_jobs_that_wait_for_it(
     assert failed.error.code == WORKER_DIED
     assert jobs.settled
     journal.close()
+
+
+# ---- jobs whose artifact the worker has to tell
+
+
+@pytest.fixture
+def generating(desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyPatch) -> tuple[Jobs, Recorder, Journal]:
+    """The same, where everything that a generate job needs is there."""
+    monkeypatch.setattr(Shelf, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(Shelf, "scene_behind", lambda *_: "ef" * 32)
+    return desk
+
+
+def name(jobs: Jobs, worker: Recorder, number: str, artifact: str, error: m.Failure | None = None) -> None:
+    jobs.on_worker(worker, pipe.Named(number * 32, artifact, error))  # type: ignore[arg-type]
+
+
+def test_a_generate_job_runs_when_the_worker_has_told_what_it_makes(
+    generating: tuple[Jobs, Recorder, Journal],
+) -> None:
+    jobs, worker, journal = generating
+    info = jobs.submit(m.Submit("1" * 32, GENERATE))
+    assert (info.state, info.artifact) == (m.QUEUED, "")
+    assert worker.sent == [pipe.Name("1" * 32, GENERATE)]
+    later = jobs.submit(m.Submit("2" * 32, JOB))
+    assert jobs.info(later.job_id).state == m.RUNNING, "nobody waits for weights that another job needs"
+    name(jobs, worker, "1", "ab" * 32)
+    jobs.on_worker(worker, pipe.Ended(later.artifact, None))  # type: ignore[arg-type]
+    info = jobs.info(info.job_id)
+    assert (info.state, info.artifact) == (m.RUNNING, "ab" * 32)
+    assert worker.sent[-1] == pipe.Run("ab" * 32, GENERATE, "ef" * 32, ())
+    assert journal.job(info.job_id) == info
+    jobs.submit(m.Submit("3" * 32, GENERATE))
+    name(jobs, worker, "3", "ab" * 32)
+    assert jobs.info("3" * 32).state == m.RUNNING, "it shares the run"
+
+
+def test_what_the_worker_cannot_name_fails_and_what_was_cancelled_is_not_brought_back(
+    generating: tuple[Jobs, Recorder, Journal],
+) -> None:
+    jobs, worker, _ = generating
+    for number in "12":
+        jobs.submit(m.Submit(number * 32, GENERATE))
+    jobs.cancel("2" * 32)
+    name(jobs, worker, "1", "", m.Failure(BAD_INPUT, "no such option", ""))
+    name(jobs, worker, "2", "ab" * 32)
+    failed, cancelled = (jobs.info(number * 32) for number in "12")
+    assert (failed.state, cancelled.state) == (m.FAILED, m.CANCELLED)
+    assert failed.error == m.Failure(BAD_INPUT, "no such option", "")
+    assert not jobs.active()
+
+
+def test_a_worker_that_dies_over_the_weights_is_asked_again_and_not_for_ever(
+    generating: tuple[Jobs, Recorder, Journal],
+) -> None:
+    jobs, worker, _ = generating
+    jobs.submit(m.Submit("1" * 32, GENERATE))
+    for death in range(1, MAX_DEATHS + 1):
+        assert worker.sent.count(pipe.Name("1" * 32, GENERATE)) == death
+        jobs.on_worker(worker, Died(-9))  # type: ignore[arg-type]
+        jobs.work()
+        jobs.on_worker(worker, pipe.Ready(()))  # type: ignore[arg-type]
+    info = jobs.info("1" * 32)
+    assert info.error is not None
+    assert (info.state, info.error.code) == (m.FAILED, WORKER_DIED)
+
+
+def test_jobs_of_an_earlier_server_are_named_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, journal = queue(tmp_path)
+    journal.add("1" * 32, "ab" * 32, "generate", GENERATE, m.RUNNING)
+    journal.close()
+    monkeypatch.setattr(Shelf, "scene_behind", lambda *_: "ef" * 32)
+    worker = Recorder()
+    monkeypatch.setattr("backend.jobs.Worker", lambda *_: worker)
+    jobs, journal = queue(tmp_path)
+    jobs.work()
+    jobs.on_worker(worker, pipe.Ready(()))  # type: ignore[arg-type]
+    assert jobs.info("1" * 32).artifact == ""
+    name(jobs, worker, "1", "12" * 32)
+    assert jobs.info("1" * 32).artifact == "12" * 32, "the weights changed while no server ran"
+    journal.close()
+
+
+def test_the_newest_glimpse_alone_is_kept(generating: tuple[Jobs, Recorder, Journal]) -> None:
+    jobs, worker, _ = generating
+    jobs.submit(m.Submit("1" * 32, GENERATE))
+    name(jobs, worker, "1", "ab" * 32)
+    for shade in range(3):
+        jobs.on_worker(worker, pipe.Glimpse("ab" * 32, 2, 1, bytes([shade] * 6)))  # type: ignore[arg-type]
+    assert jobs.info("1" * 32).glimpse == 3
+    assert jobs.glimpse("1" * 32) == (m.Glimpse("1" * 32, 3, 2, 1), bytes([2] * 6))
+    jobs.on_worker(worker, pipe.Glimpse("cd" * 32, 2, 1, bytes(6)))  # type: ignore[arg-type]
+    assert jobs.info("1" * 32).glimpse == 3, "of a run that is over"
+    jobs.on_worker(worker, Died(-9))  # type: ignore[arg-type]
+    assert jobs.info("1" * 32).glimpse == 0
+    with pytest.raises(Ex4dError) as caught:
+        jobs.glimpse("1" * 32)
+    assert caught.value.code == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ([(0, 25, 0.0), (1, 25, 0.5)], None),
+        ([(0, 25, 0.0), (1, 25, 4.0)], 96),
+        ([(0, 25, 0.0), (1, 25, 4.0), (10, 25, 20.0)], 30),
+        ([(20, 25, 0.0), (21, 25, 4.0)], 16),
+        ([(5, 25, 0.0), (0, 25, 9.0), (1, 25, 11.0)], 48),
+        ([(0, 0, 0.0), (3, 0, 9.0)], None),
+        ([(0, 4, 0.0), (4, 4, 8.0)], 0),
+    ],
+    ids=["too early", "one step", "mean", "goes on", "anew", "no total", "done"],
+)
+def test_the_time_left_follows_the_pace_of_the_phase(told: list[tuple[int, int, float]], left: int | None) -> None:
+    pace = Pace()
+    pace.seconds_left("before", 7, 8, -5.0)
+    *_, last = [pace.seconds_left("Denoising", *news) for news in told]
+    assert last == left

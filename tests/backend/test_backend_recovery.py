@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Backend, is_alive, kill, until, wait
+from conftest import Backend, is_alive, kill, named, until, wait
 
 from backend.ids import artifact_id
 from backend.journal import Journal
@@ -52,7 +52,7 @@ def test_a_killed_server_goes_on_with_the_same_job_and_redoes_no_finished_frame(
     backend: Backend, rendered: m.JobInfo, long_clip: list[Path]
 ) -> None:
     client = backend.start().client()
-    info = client.submit(m.Generate(rendered.artifact))
+    info = named(client, client.submit(m.Generate(rendered.artifact)))
     files = first_frames(client, info)
     worker = backend.worker_pid()
     backend.kill()
@@ -104,7 +104,7 @@ def test_the_earlier_steps_resume_as_well(backend: Backend, long_clip: list[Path
 
 def test_a_killed_worker_is_replaced_and_its_job_goes_on(backend: Backend, rendered: m.JobInfo) -> None:
     client = backend.start().client()
-    info = client.submit(m.Generate(rendered.artifact))
+    info = named(client, client.submit(m.Generate(rendered.artifact)))
     files = first_frames(client, info)
     old = backend.worker_pid()
     kill(old)
@@ -167,7 +167,7 @@ def test_kills_at_random_moments_lose_nothing_and_redo_nothing(backend: Backend,
     dice = random.Random(3)  # noqa: S311  repeatable
     client = backend.start().client()
     for seed in range(6):
-        info = client.submit(m.Generate(rendered.artifact, seed=seed))
+        info = named(client, client.submit(m.Generate(rendered.artifact, seed=seed)))
         folder = backend.state / "artifacts" / info.artifact
         for _ in range(2):
             until(lambda f=folder: list(f.glob("frames/*.png")))

@@ -120,6 +120,18 @@ def test_progress_is_told_some_ten_times_a_second_and_files_always(
     assert [s.file.name for s in sent if isinstance(s, pipe.Made)] == ["a.json"]
 
 
+def test_glimpses_are_small_and_few(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*args: object, **_: object) -> None:
+        for _ in range(100):
+            args[-2].glimpse(np.full((40, 2000, 3), 9, np.uint8))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(work.pipeline, "reconstruct", busy)
+    sent: list[pipe.PipeMessage] = []
+    work.perform(RUN, folders, sent.append, lambda: False)
+    assert 1 <= len(sent) < 10
+    assert sent[0] == pipe.Glimpse(RUN.artifact, 512, 10, bytes([9] * 512 * 10 * 3))
+
+
 def test_a_cancel_is_noticed_at_the_next_step(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     def step(*args: object, **_: object) -> None:
         args[-2].progress("x", 1, 2)  # type: ignore[attr-defined]
@@ -191,6 +203,9 @@ def test_pipe_messages_come_out_as_they_went_in() -> None:
         pipe.Stop("cd" * 32),
         pipe.Ready(()),
         pipe.Progress("cd" * 32, "x", 1, 2),
+        pipe.Name("1" * 32, m.Generate("ab" * 32, options=(("steps", 3), ("on", True)))),
+        pipe.Named("1" * 32, "ab" * 32, None),
+        pipe.Glimpse("cd" * 32, 2, 1, bytes(range(6))),
         pipe.Made("cd" * 32, file),
         pipe.Ended("cd" * 32, failure),
         pipe.Ended("cd" * 32, None),

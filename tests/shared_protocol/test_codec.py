@@ -17,16 +17,28 @@ from hypothesis import strategies as st
 from shared_protocol import messages as m
 from shared_protocol.codec import WITH_PART, DecodeError, Message, decode, encode
 from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, LIMIT, VERSION, Ex4dError
-from shared_protocol.limits import MAX_HEADER, MAX_PART
+from shared_protocol.limits import MAX_GLIMPSE, MAX_HEADER, MAX_OPTIONS, MAX_PART
 
 ID, JOB = "ab" * 32, "cd" * 16
 ASSET = m.Asset("0f" * 32, 10, "clip äö.mp4")
 CAMERA = m.CameraSample(
     (1.0, 0, 0, 0.5, 0, 1.0, 0, 0, 0, 0, 1.0, -2, 0, 0, 0, 1.0), 50.0, 50.0, 16.0, 12.0, 3, 40.0, 8, 8, 1.0, 0.0
 )  # fmt: skip
+STEPS = m.SettingInfo("steps", "Steps", "How many steps.", 25, (), 1.0, 100.0, "Sampling")
+MODEL = m.Door(
+    "generator", "wan", "Wan", "Apache-2.0", True, True, "", "closed", 24,
+    (
+        STEPS,
+        m.SettingInfo("prompt", "Prompt", "What is seen.", "4K, cinématique"),
+        m.SettingInfo("size", "Size", "Which.", "480p", ("480p", "720p")),
+        m.SettingInfo("compile", "Compile", "Quicker.", False),
+        m.SettingInfo("cfg", "Guidance", "How much.", 5.0, least=0.0),
+    ),
+)  # fmt: skip
 SAMPLES: list[Message] = [
     m.Hello("test 1.0", m.PROTOCOL),
     m.Welcome("b", m.PROTOCOL, 1, (m.Door("depth", "draft", "Draft", "Apache-2.0", True, False, "why"),)),
+    m.Welcome("b", m.PROTOCOL, 1, (MODEL,)),
     m.Ping(),
     m.Pong(),
     m.Shutdown(),
@@ -44,6 +56,10 @@ SAMPLES: list[Message] = [
     m.Cancel(JOB),
     m.JobInfo(JOB, "render", m.FAILED, "", 0, 5, ID, m.Failure(LIMIT, "much", "")),
     m.JobInfo(JOB, "render", m.RUNNING, "p", 1, 5, ID),
+    m.JobInfo(JOB, "generate", m.RUNNING, "Denoising", 3, 25, ID, seconds_left=90, glimpse=2),
+    m.JobInfo(JOB, "generate", m.QUEUED, "", 0, 0, ""),
+    m.GlimpseQuery(JOB),
+    m.Glimpse(JOB, 2, 4, 3),
     m.FileReady(JOB, ID, m.FileInfo("frames/0001.png", 5, "0f" * 32)),
     m.ListFiles(ID),
     m.FileList(ID, True, (m.FileInfo("take.json", 5, "0f" * 32),)),
@@ -53,6 +69,8 @@ SAMPLES: list[Message] = [
 
 
 def part_of(message: Message) -> bytes:
+    if isinstance(message, m.Glimpse):
+        return bytes(max(message.width * message.height * 3, 0))
     return b"bytes" if type(message) in WITH_PART else b""
 
 
@@ -195,6 +213,66 @@ def test_values_that_cannot_be_used_are_refused_on_both_sides(job: object, code:
     assert refusal(packed(t="Submit", b=body)).code == code
 
 
+@pytest.mark.parametrize(
+    ("door", "code"),
+    [
+        (dataclasses.replace(MODEL, settings=(STEPS, STEPS)), BAD_MESSAGE),
+        (
+            dataclasses.replace(
+                MODEL, settings=tuple(dataclasses.replace(STEPS, name=f"s{i}") for i in range(MAX_OPTIONS + 1))
+            ),
+            LIMIT,
+        ),
+        (dataclasses.replace(MODEL, lead_in=-1), BAD_INPUT),
+        (dataclasses.replace(MODEL, lead_in=10_001), LIMIT),
+        (dataclasses.replace(MODEL, name="../wan"), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, name="Steps!"),)), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, least=5.0, most=1.0),)), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, default="25"),)), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, choices=("a", "b")),)), BAD_MESSAGE),
+        (
+            dataclasses.replace(MODEL, settings=(m.SettingInfo("a", "A", "", "0", tuple(str(i) for i in range(65))),)),
+            LIMIT,
+        ),
+    ],
+)
+def test_a_door_whose_options_make_no_sense_is_refused_on_both_sides(door: m.Door, code: str) -> None:
+    from shared_protocol.plain import to_plain
+
+    welcome = m.Welcome("b", m.PROTOCOL, 1, (door,))
+    with pytest.raises(Ex4dError) as caught:
+        encode(welcome)
+    assert caught.value.code == code
+    assert refusal(packed(t="Welcome", b=to_plain(welcome))).code == code
+
+
+@pytest.mark.parametrize(
+    ("glimpse", "size", "code"),
+    [
+        (m.Glimpse(JOB, 1, 4, 3), 35, BAD_MESSAGE),
+        (m.Glimpse(JOB, 1, 4, 3), 0, BAD_MESSAGE),
+        (m.Glimpse(JOB, 0, 4, 3), 36, BAD_INPUT),
+        (m.Glimpse(JOB, 1, 0, 3), 0, BAD_INPUT),
+        (m.Glimpse(JOB, 1, MAX_GLIMPSE + 1, 1), 3 * (MAX_GLIMPSE + 1), LIMIT),
+        (m.Glimpse("x", 1, 4, 3), 36, BAD_MESSAGE),
+    ],
+)
+def test_a_glimpse_fits_its_bytes_and_is_small(glimpse: m.Glimpse, size: int, code: str) -> None:
+    from shared_protocol.plain import to_plain
+
+    with pytest.raises(Ex4dError) as caught:
+        encode(glimpse, 1, bytes(size))
+    assert caught.value.code == code
+    assert refusal([*packed(t="Glimpse", b=to_plain(glimpse)), bytes(size)]).code == code
+
+
+def test_the_largest_glimpse_fits_into_a_message() -> None:
+    size = MAX_GLIMPSE * MAX_GLIMPSE * 3
+    assert size <= MAX_PART
+    arrived = decode(encode(m.Glimpse(JOB, 1, MAX_GLIMPSE, MAX_GLIMPSE), 1, bytes(size)))
+    assert len(arrived.part) == size
+
+
 @pytest.mark.parametrize("bomb", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"])
 def test_claims_of_huge_arrays_and_maps_are_over_a_limit(bomb: bytes) -> None:
     assert refusal([bomb + b"x" * 100]).code == LIMIT
@@ -219,6 +297,17 @@ def test_fields_of_a_newer_minor_version_are_skipped() -> None:
     newer = packed(v=[1, 9], t="Cancel", b={"job_id": JOB, "reason": {"x": 1}}, trace="abc")
     assert decode(newer).message == m.Cancel(JOB)
     assert refusal(packed(v=[1, 0], t="Cancel", b={"job_id": JOB, "reason": 1})).code == BAD_MESSAGE
+
+
+def test_what_an_older_minor_version_says_is_understood() -> None:
+    door = {"kind": "generator", "name": "wan", "label": "Wan", "licence": "", "commercial_use": True,
+            "available": True, "reason": ""}  # fmt: skip
+    welcome = {"server": "b", "protocol": [1, 1], "pid": 1, "doors": [door]}
+    arrived = decode(packed(v=[1, 1], t="Welcome", b=welcome)).message
+    assert isinstance(arrived, m.Welcome)
+    assert (arrived.doors[0].lead_in, arrived.doors[0].settings) == (0, ())
+    info = {"job_id": JOB, "kind": "render", "state": "running", "phase": "", "done": 0, "total": 1, "artifact": ID}
+    assert decode(packed(v=[1, 1], t="JobInfo", b=info)).message == m.JobInfo(JOB, "render", "running", "", 0, 1, ID)
 
 
 def test_fields_with_defaults_may_be_left_out() -> None:

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long the phase of a job still takes, by its pace until now."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+_LEAST_S: Final = 1.0  # that a phase must have gone on before anything is said about its end
+
+
+class Pace:
+    """Of one run. Steps that were done before the phase was first heard of (a job that goes on) took no time here."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._done, self._since = 0, 0.0  # where the phase stood when it was first heard of, and when that was
+
+    def seconds_left(self, phase: str, done: int, total: int, now: float) -> int | None:
+        """Seconds until `done` will be `total`; None where nobody can tell yet.
+
+        Args:
+            phase: what is being done.
+            done: steps behind us.
+            total: steps in all; 0 = not known.
+            now: seconds on a steady clock.
+        """
+        if phase != self._phase or done < self._done:
+            self._phase, self._done, self._since = phase, done, now
+        steps, seconds = done - self._done, now - self._since
+        if steps < 1 or seconds < _LEAST_S or not done <= total:
+            return None
+        return math.ceil((total - done) * seconds / steps)
