@@ -23,7 +23,7 @@ _DOWNLOAD = {
     "vace": "Fetch it: ex4d models download wan-vace-1.3b.",
 }
 _DIFFUSERS, _TRANSFORMERS = "diffusion_pytorch_model", "model"  # what the two libraries call a file of weights
-_TOKENIZERS = ("tokenizer.json", "spiece.model")
+_TOKENIZER = "tokenizer.json"
 _ORIGINALS = {"vae": "Wan2.1_VAE", "text_encoder": "models_t5_*", "image_encoder": "models_clip_*"}
 _CLASSES = {  # by the model_type of an original config
     "t2v": "WanTransformer3DModel",
@@ -52,7 +52,7 @@ class Repository:
     layout: Literal["diffusers", "original"]
     kind: Kind
     title: str  # what it is, for side-cars and messages
-    tokenizer: Path  # folder
+    tokenizer: Path  # the file tokenizer.json
     parts: Mapping[str, Part]
     configs: tuple[Path, ...]
 
@@ -63,8 +63,7 @@ class Repository:
     def files(self) -> tuple[Path, ...]:
         """All files that decide what the model computes: weights, configs, tokenizer."""
         weights = [file for part in self.parts.values() for file in part.weights.files]
-        tokenizer = [self.tokenizer / name for name in _TOKENIZERS if (self.tokenizer / name).is_file()]
-        return (*weights, *self.configs, *tokenizer)
+        return (*weights, *self.configs, self.tokenizer)
 
 
 def open_repository(folder: Path, wanted: Kind = "i2v", without: Collection[str] = ()) -> Repository:
@@ -220,9 +219,9 @@ def _original(folder: Path, part: str, wanted: Kind) -> Path:
 
 
 def _tokenizer(folder: Path, wanted: Kind) -> Path:
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise Ex4dError(NOT_FOUND, f"There is no tokenizer in {folder}.", _DOWNLOAD[wanted])
-    return folder
+    if not (folder / _TOKENIZER).is_file():
+        raise Ex4dError(NOT_FOUND, f"There is no {_TOKENIZER} in {folder}.", _DOWNLOAD[wanted])
+    return folder / _TOKENIZER
 
 
 def _json(file: Path) -> dict[str, Any]:

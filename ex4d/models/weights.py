@@ -171,7 +171,11 @@ def _plan(wanted: Mapping[str, Tensor], weights: WeightFiles, rename: Rename) ->
         elif not tied:
             plan[source] = targets
         filled |= {id(wanted[name]): name for name in targets}
-    missing = [name for name, tensor in wanted.items() if id(tensor) not in filled]
+    empty: dict[int, str] = {}  # by the first name of tied ones
+    for name, tensor in wanted.items():
+        if id(tensor) not in filled:
+            empty.setdefault(id(tensor), name)
+    missing = list(empty.values())
     faults = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
         for names, what in ((missing, "missing"), (extra, "not known"), (misshapen, "of another shape"))
