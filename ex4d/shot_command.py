@@ -263,6 +263,8 @@ def _reshoot(arguments: argparse.Namespace) -> None:
         frames = pipeline.pictures(out / "frames")
         write_video(out / "result.mp4", (read_png(path) for path in frames), Fraction(*take["fps"]))
         pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
+    for note in take["generator"]["made_with"].get("notes", ()):  # what the generator met on its way
+        print(f"note: {note}", file=sys.stderr)
     print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")
 
 

@@ -85,8 +85,10 @@ def _run(arguments: argparse.Namespace) -> None:
     with take_folder(folder, request), Console(folder / GLIMPSE) as console:
         shot.paint(folder, choice, console)
         made = pictures(folder / "frames")
-        fps = Fraction(*json.loads((folder / TAKE).read_text("utf-8"))["fps"])
-        _write_movies(movies, made, fps)
+        take = json.loads((folder / TAKE).read_text("utf-8"))
+        _write_movies(movies, made, Fraction(*take["fps"]))
+    for note in take["generator"]["made_with"].get("notes", ()):  # what the generator met on its way
+        print(f"note: {note}", file=sys.stderr)
     print(f"{len(made)} frame{'s' if len(made) != 1 else ''} in {folder / 'frames'}; look at {movies[-1]}")
 
 

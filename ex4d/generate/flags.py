@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from ex4d.generate.door import Generator
@@ -23,6 +24,7 @@ ALIASES = {
 }
 _FILES = ("adapter", "model")  # settings that are paths: a side-car leads to them from any folder
 _PREFIX = "option_"
+_LONGEST = 60  # characters of a default in --help
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -60,44 +62,49 @@ def listing(generator: Generator) -> str:
     lines = [f"{generator.name}: {generator.label}" + ("" if works else f" (missing: {reason})")]
     if not generator.settings:
         lines.append("  It has no options.")
-    heading = ""
+    groups: dict[str, list[Setting]] = {"": []}  # the first has no heading
     for setting in generator.settings:
-        if setting.group != heading:
-            heading = setting.group
-            lines.append(f"\n{heading}")
-        flag = f"--{setting.name}" + (f", --no-{setting.name}" if isinstance(setting.default, bool) else "")
-        alias = f", {ALIASES[setting.name]}" if setting.name in ALIASES else ""
-        lines.append(f"  {flag}{alias}  (default: {_shown(setting.default)}{_range(setting)})")
-        lines.append(f"      {setting.help}")
+        groups.setdefault(setting.group, []).append(setting)
+    for heading, settings in groups.items():
+        lines += [f"\n{heading}"] if heading else []
+        for setting in settings:
+            flags = [f"--{setting.name}", *([ALIASES[setting.name]] if setting.name in ALIASES else [])]
+            if isinstance(setting.default, bool):
+                flags.append(f"--no-{setting.name}")
+            facts = _facts(_shown(setting.default), setting)
+            lines.append(f"  {', '.join(flags)}" + (f"  ({facts})" if facts else ""))
+            lines.append(f"      {setting.help}")
     return "\n".join(lines)
 
 
 def _help(found: Sequence[tuple[str, Setting]]) -> str:
+    """Help for a flag, with the generators that have it."""
     setting = found[0][1]
-    defaults = {name: _shown(other.default) for name, other in found}
-    names = ", ".join(defaults)
-    if len(set(defaults.values())) > 1:
-        names, default = "", "; ".join(f"{name}: default {value}" for name, value in defaults.items())
-    else:
-        default = f"; default: {next(iter(defaults.values()))}"
-    return f"{setting.help} ({names}{default}{_range(setting)})".replace("%", "%%")
+    about = {name: _facts(shorten(_shown(other.default), _LONGEST, placeholder=" …"), other) for name, other in found}
+    if len(set(about.values())) == 1:
+        about = {", ".join(about): next(iter(about.values()))}
+    facts = "; ".join(f"{names}: {what}" if what else names for names, what in about.items())
+    return f"{setting.help} ({facts})".replace("%", "%%")
 
 
-def _range(setting: Setting) -> str:
+def _facts(default: str, setting: Setting) -> str:
+    said = [f"default {default}"] if default else []
     if setting.choices:
-        return f"; one of {', '.join(setting.choices)}"
-    if setting.least is not None and setting.most is not None:
-        return f"; {setting.least:g} to {setting.most:g}"
-    if setting.least is not None:
-        return f"; {setting.least:g} or more"
-    return "" if setting.most is None else f"; at most {setting.most:g}"
+        said.append(f"one of {', '.join(setting.choices)}")
+    elif setting.least is not None and setting.most is not None:
+        said.append(f"{setting.least:g} to {setting.most:g}")
+    elif setting.least is not None:
+        said.append(f"{setting.least:g} or more")
+    elif setting.most is not None:
+        said.append(f"at most {setting.most:g}")
+    return ", ".join(said)
 
 
 def _shown(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return f"'{value}'" if " " in value or not value else value
+        return f"'{value}'" if " " in value else value
     return f"{value:g}"
 
 

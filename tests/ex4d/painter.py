@@ -67,7 +67,7 @@ class Painter:
                 part.write_text(json.dumps(step + 1))
             self.steps.append(step)
             self.scratch.append(sorted(path.name for path in request.scratch.iterdir()))
-        request.record({"device": "none"})
+        request.record({"device": "none", "notes": ["the paint is wet"]})
         colour, mask = request.conditioning.colour, request.conditioning.mask
         height, width = mask.shape[1:]
         size = self.size(width, height, options)

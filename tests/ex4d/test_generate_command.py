@@ -105,7 +105,7 @@ def test_two_videos_become_lossless_frames_a_movie_and_a_side_car(
     assert found["parameters"] == {"seed": 7, "options": options}
     assert found["size"] == list(SIZE)
     weights = painter.identity({})
-    assert found["generator"]["made_with"] == {"device": "none", "weights": weights}  # type: ignore[index]
+    assert found["generator"]["made_with"] == {"device": "none", "weights": weights, "notes": ["the paint is wet"]}  # type: ignore[index]
     assert [about["name"] for about in found["inputs"]] == ["color.mkv", "mask.mkv"]  # type: ignore[attr-defined]
     assert found["coverage"]["least"] == pytest.approx(1 - 16 / WIDTH)  # type: ignore[index]
 
@@ -116,7 +116,9 @@ def test_a_movie_asked_for_alone_has_its_take_beside_it(
     movie = tmp_path / "films" / "shot.mp4"
     assert generate(*videos, "--output_video", movie) == 0
     folder = tmp_path / "films" / "shot_take"
-    assert str(folder / "frames") in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert str(folder / "frames") in said.out
+    assert "note: the paint is wet" in said.err.splitlines()
     assert sorted(os.listdir(folder)) == ["frames", "request.json", "take.json"]
     assert len(read_clip([movie]).frames) == len(frames(folder)) == FRAMES
     shutil.rmtree(folder)
@@ -236,7 +238,8 @@ def test_a_side_car_gives_the_same_frames_again(
         "seed": 6,
         "options": {**take(first)["parameters"]["options"], "glow": False},  # type: ignore[index]
     }
-    assert "note: " not in capsys.readouterr().err
+    notes = {line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")}
+    assert notes == {"note: the paint is wet"}  # nothing about the take that the options came from
     assert painter.weights is not None
     painter.weights.write_bytes(b"other weights")
     assert run("generate", *videos, "--output_dir", tmp_path / "new", "--options_from", first) == 0
@@ -244,6 +247,15 @@ def test_a_side_car_gives_the_same_frames_again(
     flags = ("--options_from", first, "--generator", "preview")
     assert run("generate", *videos, "--output_dir", tmp_path / "wrong", *flags) == 2
     assert "by the generator 'painter', not by 'preview'" in told(capsys)
+
+
+def test_a_name_means_the_same_kind_of_option_in_every_generator() -> None:
+    """One flag serves all generators that have a setting of its name."""
+    kinds: dict[str, set[type]] = {}
+    for generator in GENERATORS.values():
+        for setting in generator.settings:
+            kinds.setdefault(setting.name, set()).add(type(setting.default))
+    assert all(len(found) == 1 for found in kinds.values()), kinds
 
 
 def test_what_auto_came_to_counts_in_a_side_car(painter: Painter, videos: tuple[str, ...], tmp_path: Path) -> None:
