@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clip_maker import encode, numbered
@@ -403,6 +404,10 @@ def test_reshoot_renders_at_the_size_that_the_generator_works_at(
     scene = json.loads((out / "scene" / "scene.json").read_text())
     lens = camera["frames"][0]
     assert (lens["fx"], lens["fy"]) == pytest.approx((scene["focal"] * 48 / WIDTH, scene["focal"] * 32 / HEIGHT))
+    first = read_png(out / "conditioning" / "colour" / "0001.png").astype(int)
+    assert (read_png(out / "conditioning" / "mask" / "0001.png") == 255).all()  # it is the source camera still
+    whole = cv2.resize(numbered(1, WIDTH, HEIGHT)[0], SIZE, interpolation=cv2.INTER_CUBIC)
+    assert np.abs(first - whole).max() <= 8  # the source's first frame to its edges, by another cubic filter
     mask = read_png(out / "conditioning" / "mask" / "0005.png")
     assert mask.shape == (SIZE[1], SIZE[0])
     seen = mask == 255
