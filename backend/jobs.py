@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ex4d.pace import Pace
 from shared_protocol import messages as m
 from shared_protocol.errors import CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
 
@@ -22,7 +23,6 @@ from . import pipe
 from .ids import artifact_id, kind_of
 from .journal import Journal
 from .names import Names
-from .pace import Pace
 from .shelf import Shelf
 from .supervisor import Died, Event, Worker
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ex4d.files import disk_error
+from ex4d.pace import Pace
 from ex4d.values import U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -30,7 +31,7 @@ class Console:
         self._glimpses, self._clock = glimpses, clock
         self._phase = ""
         self._watched = sys.stderr.isatty()
-        self._begun = (0.0, 0)  # when this phase was first told of, and how far it was then
+        self._pace = Pace()
         self._told = (0.0, 0)  # in a log: when, and how many tenths of the phase were done
 
     def __enter__(self) -> Console:
@@ -45,10 +46,11 @@ class Console:
         if phase != self._phase:
             self.end()
             self._phase = phase
-            self._begun, self._told = (now, done), (now, tenth)
+            self._told = (now, tenth)
             if not self._watched:
                 sys.stderr.write(f"{phase}\n")
-        line = f"{phase}: {done}/{total}{self._left(now, done, total)}"
+        left = self._pace.seconds_left(phase, done, total, now)
+        line = f"{phase}: {done}/{total}" + (f", {_spoken(left)} left" if left else "")
         if self._watched:
             sys.stderr.write(f"\r{line}\x1b[K")  # and clear what a longer line left
             sys.stderr.flush()
@@ -73,18 +75,11 @@ class Console:
             sys.stderr.write("\n")
         self._phase = ""
 
-    def _left(self, now: float, done: int, total: int) -> str:
-        began, first = self._begun
-        if not first < done < total:
-            return ""
-        seconds = (now - began) / (done - first) * (total - done)
-        return f", {_spoken(seconds)} left" if seconds >= 1.0 else ""
 
-
-def _spoken(seconds: float) -> str:
-    minutes = round(seconds / 60.0)
-    if seconds < 60.0:
-        return f"{seconds:.0f} s"
+def _spoken(seconds: int) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 

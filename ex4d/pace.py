@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the phase of a job still takes, by its pace until now."""
+"""How long a phase of some work still takes, by its pace until now."""
 
 from __future__ import annotations
 
