@@ -12,10 +12,10 @@ from backend import pipe
 from backend.ids import artifact_id
 from backend.jobs import MAX_DEATHS, Jobs
 from backend.journal import Journal
-from backend.pace import Pace
 from backend.shelf import Shelf
 from backend.store import Artifacts, Assets
 from backend.supervisor import Died
+from ex4d.pace import Pace
 from shared_protocol import messages as m
 from shared_protocol.errors import BAD_INPUT, CANCELLED, DISK, LIMIT, NOT_FOUND, WORKER_DIED, Ex4dError
 
