@@ -24,7 +24,7 @@ _DOWNLOAD = {
 }
 _DIFFUSERS, _TRANSFORMERS = "diffusion_pytorch_model", "model"  # what the two libraries call a file of weights
 _TOKENIZER = "tokenizer.json"
-_ORIGINALS = {"vae": "Wan2.1_VAE", "text_encoder": "models_t5_*", "image_encoder": "models_clip_*"}
+_ORIGINALS = {"vae": "Wan2.1_VAE", "text_encoder": "models_t5_*", "image_encoder": "models_clip_*"}  # and a suffix
 _CLASSES = {  # by the model_type of an original config
     "t2v": "WanTransformer3DModel",
     "i2v": "WanTransformer3DModel",
@@ -176,9 +176,7 @@ def _weights(folder: Path, base: str, wanted: Kind) -> tuple[Path, ...]:
     names = _weight_names(folder, base)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        text = (
-            f"{len(missing)} of the {len(names)} files that {folder} consists of are missing: {', '.join(missing[:4])}."
-        )
+        text = f"{len(missing)} of the {len(names)} files of {folder} are missing: {', '.join(missing[:4])}."
         raise Ex4dError(NOT_FOUND, text, _DOWNLOAD[wanted])
     if not names:
         others = sorted(file.name for file in folder.glob("*") if file.suffix in (".bin", *_PICKLES))
@@ -210,11 +208,9 @@ def _pickles(folder: Path, part: str) -> list[Path]:
 def _original(folder: Path, part: str, wanted: Kind) -> Path:
     files = [file for file in _originals(folder, part) if file.suffix == ".safetensors"]
     if len(files) != 1:
-        found = (
-            f"There are {', '.join(file.name for file in files)}" if files else f"There is no {_ORIGINALS[part]}.pth"
-        )
+        found = f"There are {', '.join(file.name for file in files)}" if files else f"There is no {_ORIGINALS[part]}"
         hint = "Keep one of them." if files else _DOWNLOAD[wanted]
-        raise Ex4dError(NOT_FOUND, f"{found} in {folder}.", hint)
+        raise Ex4dError(BAD_INPUT if files else NOT_FOUND, f"{found} in {folder}.", hint)
     return files[0]
 
 
