@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
@@ -100,7 +102,9 @@ def test_held_latents_begin_as_the_window_before_ends() -> None:
 
 
 def test_weights_fall_and_levels_are_mixed() -> None:
-    known, noise, latents = (torch.full((1, 16, count, 1, 1), value) for count, value in ((3, 2.0), (5, 10.0), (5, 0.0)))
+    known, noise, latents = (
+        torch.full((1, 16, count, 1, 1), value) for count, value in ((3, 2.0), (5, 10.0), (5, 0.0))
+    )
     pin = Pin(known, noise)
     assert pin.hold(latents, 0.25)[0, 0, :, 0, 0].tolist() == [4.0, 0.5, 0.0, 0.0, 0.0]
     assert pin.hold(latents, 0.0)[0, 0, :, 0, 0].tolist() == [2.0, 1.0, 0.0, 0.0, 0.0]
@@ -147,7 +151,7 @@ def test_every_frame_is_decoded_from_its_own_latent() -> None:
         frames += [pictures[frame - (span.start + 1 if index else 0)].item() for frame in kept]
     assert [frame % 1000 for frame in frames] == [(index + 3) // 4 for index in range(145)]
     meets = [span.start + 1 for span in SPANS[1:]]
-    assert [index for index, (a, b) in enumerate(zip(frames, frames[1:], strict=False), 1) if b - a > 2] == meets
+    assert [index for index, (a, b) in enumerate(pairwise(frames), 1) if b - a > 2] == meets
 
 
 def test_finished_windows_decode_to_the_same_pictures_later() -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,7 +46,7 @@ def test_every_plan(frames: int, window: int, overlap: int) -> None:
         assert span.length % 4 == 1
         assert span.start % 4 == 0
         assert span.latents == (span.length + 3) // 4
-    for before, span in zip(spans, spans[1:], strict=False):
+    for before, span in pairwise(spans):
         assert span.start > before.start
         assert span.overlap == before.start + before.length - span.start
         assert span.overlap >= shared

@@ -5,8 +5,9 @@ A window starts from the noise that the window before it had in the frames that 
 picture there. While it is denoised, its latents of these frames are held to those of the window before, at the noise
 level at hand; how firmly falls from all to nothing over the overlap. (Putting what is known in place at each level goes
 back to Lugmayr et al., "RePaint", CVPR 2022.) Between steps it falls steeply, since what is held a little at each of
-many steps is held a lot; at the last, evenly, which is a cross-fade of latents. In the end the latents of all windows are one stream, decoded with
-latents of the window before as context: a decoder that started afresh at each window would show it.
+many steps is held a lot; at the last, evenly, which is a cross-fade of latents. In the end the latents of all windows
+are one stream, decoded with latents of the window before as context: a decoder that started afresh at each window would
+show it.
 """
 
 from __future__ import annotations
