@@ -15,7 +15,7 @@ from bpy.app.handlers import persistent
 
 from shared_protocol.errors import Ex4dError
 
-from . import jobs, places, preferences, properties, results, runtime, status, strips
+from . import glimpse, jobs, places, preferences, properties, results, runtime, status, strips
 from .core import events as ev
 
 
@@ -26,6 +26,7 @@ def take_up_jobs(*_: Any) -> None:
     state = status.get()
     state.link, state.text, state.hint, state.level = link.state, link.message, link.hint, "INFO"
     status.idle()
+    glimpse.clear()
     runtime.send(ev.ForgetJobs())
     look_for_jobs()
 

@@ -16,7 +16,7 @@ from shared_protocol.client import new_job_id
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 from shared_protocol.messages import Generate, Reconstruct, Render
 
-from . import camera_path, compat, places, reconstruction, runtime, source_camera, status, strips, versions
+from . import camera_path, compat, options, places, reconstruction, runtime, source_camera, status, strips, versions
 from .core import camera_file, project, sidecar
 from .core import events as ev
 
@@ -112,12 +112,13 @@ def sample(scene: bpy.types.Scene) -> Shot:
         Ex4dError: nothing is reconstructed, or the camera is one that cannot be used.
     """
     settings = scene.ex4d
+    before = lead_in(scene)
     job = replace(
         camera_path.render_job(scene),
         geometry=geometry(scene),
         persist=settings.persist,
-        lead_in=settings.lead_in,
-        seed=settings.seed if settings.lead_in else 0,
+        lead_in=before,
+        seed=settings.seed if before else 0,
     )
     reconstruction.show_geometry(scene, job.geometry)
     return Shot(job, sidecar.shot_hash(job))
@@ -128,8 +129,16 @@ def geometry(scene: bpy.types.Scene) -> str:
     settings = scene.ex4d
     if settings.geometry != "auto":
         return str(settings.geometry)
-    wishes = [door.geometry for door in runtime.doors("generator") if door.name == settings.generator]
+    wishes = [door.geometry for door in options.of(scene)]
     return (wishes or [""])[0] or Render.geometry
+
+
+def lead_in(scene: bpy.types.Scene) -> int:
+    """How many frames a rendering is asked to put before the shot, should it start elsewhere than the source camera."""
+    settings = scene.ex4d
+    if not settings.lead_in_auto:
+        return int(settings.lead_in)
+    return next((door.lead_in for door in options.of(scene)), Render.lead_in)
 
 
 def render(scene: bpy.types.Scene, wanted: Shot) -> str:
@@ -190,6 +199,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
             settings={
                 "generator": settings.generator,
                 "seed": settings.seed,
+                "options": options.changed(scene),
                 "geometry": wanted.job.geometry,
                 "persist": wanted.job.persist,
                 "lead_in": wanted.job.lead_in,
@@ -209,7 +219,13 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
 def _generate_command(strip: bpy.types.Strip) -> ev.StartJob:
     """The job of a strip. Sent again under the same id, it is the same job."""
     wanted = strip[strips.SETTINGS]
-    job = Generate(wanted["conditioning"], generator=wanted["generator"], seed=wanted["seed"])
+    given = wanted["options"].to_dict() if "options" in wanted else {}
+    job = Generate(
+        wanted["conditioning"],
+        generator=wanted["generator"],
+        seed=wanted["seed"],
+        options=tuple(sorted(given.items())),
+    )
     folder, render_folder = strips.take_folder(strip), places.resolved(wanted["render_folder"])
     return ev.StartJob(strip[strips.JOB], job, folder, link_from=render_folder)
 

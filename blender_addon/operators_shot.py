@@ -7,7 +7,7 @@ import bpy
 
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 
-from . import compat, jobs, places, runtime, status, strips
+from . import compat, jobs, options, places, runtime, status, strips
 from .core import events as ev
 from .operator_base import Step
 
@@ -38,6 +38,18 @@ class EX4D_OT_generate(Step, bpy.types.Operator):
 
     def work(self, context):
         jobs.generate(context, context.scene)
+
+
+class EX4D_OT_reset_options(Step, bpy.types.Operator):
+    """Set the options of this generator to their defaults"""
+
+    bl_idname = "ex4d.reset_options"
+    bl_label = "Reset Options"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context):
+        options.reset(context.scene)
+        status.say("The generator's options have their defaults.")
 
 
 class EX4D_OT_cancel(Step, bpy.types.Operator):
@@ -93,5 +105,11 @@ def _take(context: bpy.types.Context) -> Path:
 
 
 register, unregister = bpy.utils.register_classes_factory(
-    (EX4D_OT_render_conditioning, EX4D_OT_generate, EX4D_OT_cancel, EX4D_OT_export_take)
+    (
+        EX4D_OT_render_conditioning,
+        EX4D_OT_generate,
+        EX4D_OT_reset_options,
+        EX4D_OT_cancel,
+        EX4D_OT_export_take,
+    )
 )

@@ -5,11 +5,12 @@ import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import jobs, mesh_nodes, places, reconstruction, runtime, status
+from . import glimpse, jobs, mesh_nodes, options, places, reconstruction, runtime, status
 from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
 _CHARACTER, _MARGIN = 7.0, 80.0  # pixels at a scale of 1: of a letter on average, of what stands beside the text
+_UNIT = 20.0  # pixels at a scale of 1: what an icon's size is told in
 
 
 class _DoorMenu:
@@ -66,13 +67,16 @@ class _Panel:
         settings = context.scene.ex4d
         state = status.get()
         _status(layout, state, _columns(context))
+        _glimpse(layout, context)
         ready = state.link in (ev.CONNECTED, ev.RECONNECTING)
         _clip(layout, settings, ready)
         reconstructed = bool(reconstruction.names_in(context.scene))
         if reconstructed:
             _mesh(layout, context)
         _camera(layout, settings, reconstructed)
+        _coverage(layout, context, settings, reconstructed, ready)
         _take(layout, context, settings, reconstructed, ready)
+        _deliver(layout, settings)
 
 
 def _status(layout, state, columns):
@@ -95,6 +99,14 @@ def _status(layout, state, columns):
         row.operator("ex4d.connect", text="", icon="LINKED")
     if not places.is_saved():
         box.operator("wm.save_as_mainfile", text="Save the .blend", icon="FILE_TICK")
+
+
+def _glimpse(layout, context):
+    """How the take that is being made looks at this moment."""
+    icon = glimpse.icon()
+    if icon is not None and icon.icon_id:  # with no window there are no icons
+        room = _width(context) / _UNIT - 3.0
+        layout.template_icon(icon_value=icon.icon_id, scale=max(4.0, min(room, 20.0)))
 
 
 def _clip(layout, settings, ready):
@@ -156,7 +168,7 @@ def _camera(layout, settings, reconstructed):
     layout.operator("ex4d.export_camera", icon="EXPORT")
 
 
-def _take(layout, context, settings, reconstructed, ready):
+def _coverage(layout, context, settings, reconstructed, ready):
     column = layout.column()
     column.enabled = reconstructed
     column.label(text="4  Coverage", icon="RENDER_STILL")
@@ -164,14 +176,31 @@ def _take(layout, context, settings, reconstructed, ready):
     if settings.geometry == "auto" and runtime.doors("generator"):  # else nobody has said what it works best with
         column.label(text=f"{jobs.geometry(context.scene).title()}, for this generator", icon="BLANK1")
     column.prop(settings, "persist")
-    column.prop(settings, "lead_in")
+    column.prop(settings, "lead_in_auto")
+    if not settings.lead_in_auto:
+        column.prop(settings, "lead_in")
+    elif jobs.lead_in(context.scene):
+        column.label(text=f"{jobs.lead_in(context.scene)} frames, for this generator", icon="BLANK1")
     row = column.row()
     row.enabled = ready
     row.operator("ex4d.render_conditioning")
     if settings.coverage_hash:
         column.label(text=f"Last render: {settings.coverage_mean:.0%} seen, {settings.coverage_min:.0%} at worst")
+
+
+def _take(layout, context, settings, reconstructed, ready):
+    column = layout.column()
+    column.enabled = reconstructed
     column.label(text="5  Take", icon="RENDER_ANIMATION")
     _door(column, "Generator", settings.generator, "EX4D_MT_generators", "generator")
+    for door in options.of(context.scene):
+        lines = [] if door.available else _lines(door.reason, _columns(context))
+        for i, line in enumerate(lines):
+            column.label(text=line, icon="BLANK1" if i else "ERROR")
+        if door.settings:
+            _options(layout, context.scene, door)
+    column = layout.column()
+    column.enabled = reconstructed
     column.prop(settings, "seed")
     column.prop(settings, "take_name")
     row = column.row()
@@ -181,6 +210,21 @@ def _take(layout, context, settings, reconstructed, ready):
         column.label(text="A preview, made without a model", icon="INFO")
     if context.scene.view_settings.view_transform != "Standard":
         column.operator("ex4d.match_source_colours", icon="COLOR")
+
+
+def _options(layout, scene, door):
+    """A part of the panel that is closed until it is wanted."""
+    header, body = layout.panel("ex4d_generator_options", default_closed=True)
+    changed = len(options.changed(scene))
+    header.label(text=f"Generator options ({changed} set)" if changed else "Generator options")
+    if body is not None:
+        options.draw(body, scene, door)
+        row = body.row()
+        row.enabled = changed > 0
+        row.operator("ex4d.reset_options", icon="LOOP_BACK")
+
+
+def _deliver(layout, settings):
     column = layout.column()
     column.label(text="6  Deliver", icon="EXPORT")
     column.prop(settings, "export_first")
@@ -200,10 +244,14 @@ def _door(column, text, name, menu, kind):
 
 def _columns(context):
     """How many letters fit into a line of the sidebar, about."""
+    return max(16, int((_width(context) - _MARGIN) / _CHARACTER))
+
+
+def _width(context):
+    """Of the sidebar, in pixels at a scale of 1."""
     if context.region is None:
-        return 40
-    scale = context.preferences.system.ui_scale
-    return max(16, int((context.region.width / scale - _MARGIN) / _CHARACTER))
+        return 360.0
+    return context.region.width / context.preferences.system.ui_scale
 
 
 def _lines(text, columns):

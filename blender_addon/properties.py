@@ -4,6 +4,7 @@
 import bpy
 from bpy.props import (
     BoolProperty,
+    CollectionProperty,
     EnumProperty,
     FloatProperty,
     IntProperty,
@@ -41,6 +42,12 @@ def _camera_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Contex
 
 def _geometry_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     reconstruction.show_geometry(settings.id_data, jobs.geometry(settings.id_data))
+
+
+class EX4D_PG_Generator(bpy.types.PropertyGroup):
+    """What is set for one generator, by its name; the options themselves are custom properties. See `options`."""
+
+    stamp: StringProperty(options={"HIDDEN"})  # of what the backend said about them
 
 
 class EX4D_PG_Scene(bpy.types.PropertyGroup):
@@ -144,6 +151,11 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
         name="Keep background",
         description="Background that stood still and was seen in other frames of the clip fills what this frame lacks",
     )
+    lead_in_auto: BoolProperty(
+        name="Automatic lead-in",
+        description="As many lead-in frames as the generator wants, where the shot does not start at the source camera",
+        default=True,
+    )
     lead_in: IntProperty(
         name="Lead-in frames",
         description="Where the shot's first view is far from the clip's: this many extra frames before the shot, in "
@@ -155,6 +167,7 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     )
 
     generator: StringProperty(name="Generator", description="What paints the new shot", default="preview")
+    generators: CollectionProperty(type=EX4D_PG_Generator, options={"HIDDEN"})
     seed: IntProperty(name="Seed", description="Same seed and same inputs give the same take", default=0, min=0)
     take_name: StringProperty(name="Take", description="Name of the takes. Empty: that of the clip")
     export_first: EnumProperty(
@@ -189,7 +202,7 @@ class EX4D_PG_Status(bpy.types.PropertyGroup):
     progress: FloatProperty(subtype="FACTOR", min=0.0, max=1.0)
 
 
-_register, _unregister = bpy.utils.register_classes_factory((EX4D_PG_Scene, EX4D_PG_Status))
+_register, _unregister = bpy.utils.register_classes_factory((EX4D_PG_Generator, EX4D_PG_Scene, EX4D_PG_Status))
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import handlers, jobs, results, runtime, status
+from . import glimpse, handlers, jobs, options, results, runtime, status
 from .core import events as ev
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ def pump(budget_s: float = 0.004) -> int:
     end = time.monotonic() + budget_s
     # Strips and objects must not change under a renderer.
     rendering = bpy.app.is_job_running("RENDER") or bpy.app.is_job_running("OBJECT_BAKE")
+    if not rendering:
+        _guarded("keeping options", options.keep_up)
     handled = 0
     while time.monotonic() < end:
         if _waiting and not rendering:
@@ -86,17 +88,30 @@ def _dispatch(event: ev.Event) -> None:
             if not jobs.is_known(info.job_id):  # of a file that was open before
                 return
             count = f"{info.done}/{info.total}  " if info.total else ""
-            status.progress(info.job_id, f"{count}{info.phase or info.state}", info.done, info.total)
+            left = "" if info.seconds_left is None else f", {_time(info.seconds_left)} left"
+            status.progress(info.job_id, f"{count}{info.phase or info.state}{left}", info.done, info.total)
+        case ev.GlimpseArrived() if jobs.is_known(event.job_id):
+            glimpse.show(event.job_id, event.width, event.height, event.rgb)
         case ev.FileArrived():
             results.file_arrived(event)
         case ev.JobFinished():
+            glimpse.clear(event.job_id)
             results.finished(event)
         case ev.JobFailed():
+            glimpse.clear(event.job_id)
             results.failed(event)
         case ev.Exported():
             status.say(f"Exported {event.files} files to '{event.destination}'.")
         case ev.Problem():
             status.fail(Ex4dError(event.code, event.message, event.hint))
+
+
+def _time(seconds: int) -> str:
+    """A length of time for a person, as exact as a guess can be."""
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _tick() -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from . import (
+    glimpse,
     handlers,
     log,
     operators_backend,
@@ -26,6 +27,7 @@ _PARTS = (
     operators_scene,
     operators_shot,
     panel,
+    glimpse,
     handlers,
     pump,
 )

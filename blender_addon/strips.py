@@ -20,6 +20,7 @@ import bpy
 from shared_protocol.errors import LIMIT, Ex4dError
 
 from . import compat, places
+from .core import png
 from .core.project import write_file
 from .core.sidecar import as_property
 from .core.slate import slate
@@ -29,6 +30,7 @@ STATE = "ex4d_state"  # one of WAITING, WORKING, DONE, FAILED
 AFTER = "ex4d_after"  # id of the render job it waits for; "" = none
 SETTINGS = "ex4d_settings"  # what the take is asked to be, and by which versions
 TAKE = "ex4d_take"  # take.json
+SIZE = "ex4d_size"  # width and height of the pictures that the strip is scaled for
 
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 _SLATE = ".slate.png"
@@ -52,7 +54,7 @@ def add(
         context: for the workspace.
         scene: which gets the strip.
         take: folder of the take.
-        size: width and height of its frames, pixels.
+        size: width and height of the shot, pixels; its frames may come in another size.
         frames: how many.
         job_id: of its generate job.
         after: of the render job that goes before; "" = none.
@@ -77,7 +79,7 @@ def add(
         for _ in range(frames - 1):
             strip.elements.append(_SLATE)
     strip[JOB], strip[STATE], strip[AFTER] = job_id, WAITING if after else WORKING, after
-    strip[SETTINGS] = dict(settings)
+    strip[SETTINGS], strip[SIZE] = dict(settings), list(size)
     return str(strip.name)
 
 
@@ -111,6 +113,21 @@ def put_frame(job_id: str, number: int, name: str) -> None:
         if element.filename != name:
             with _unread(scene.sequence_editor):
                 element.filename = name
+                _fit(strip, png.size_of(take_folder(strip) / "frames" / name))
+
+
+def _fit(strip: bpy.types.Strip, size: tuple[int, int] | None) -> None:
+    """Scales a strip whose pictures have another size than it was made for, so that they fill the same place.
+
+    Blender shows pictures pixel by pixel, times the strip's own scale, which the artist may have changed since.
+    """
+    if size is None or SIZE not in strip or size == tuple(strip[SIZE]):
+        return
+    width, height = strip[SIZE]
+    factor = min(width / size[0], height / size[1])
+    strip.transform.scale_x *= factor
+    strip.transform.scale_y *= factor
+    strip[SIZE] = list(size)
 
 
 def take_folder(strip: bpy.types.Strip) -> Path:

@@ -49,6 +49,7 @@ class Job:
     info: JobInfo | None = None
     missing: dict[str, FileInfo] = field(default_factory=dict)
     here: set[str] = field(default_factory=set)
+    glimpse: int = 0  # number of the one that was brought last
     over: bool = False
     forgotten: bool = False  # nobody here waits for it; it is still handed to the backend
 
@@ -163,11 +164,15 @@ class Job:
         return (
             self.attached
             and not self.over
-            and (bool(self.missing) or (self.info is not None and self.info.state in FINISHED))
+            and (bool(self.missing) or self._glimpse_waits or (self.info is not None and self.info.state in FINISHED))
         )
 
+    @property
+    def _glimpse_waits(self) -> bool:
+        return self.info is not None and self.info.glimpse not in (0, self.glimpse)
+
     def step(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
-        """Bring in one file, or finish the job.
+        """Bring in one file, or a glimpse, or finish the job.
 
         Raises:
             Ex4dError: the connection's, or one that ends the job.
@@ -178,6 +183,9 @@ class Job:
             del self.missing[file.name]
             self.here.add(file.name)
             emit(ev.FileArrived(self.job_id, file.name, path))
+            return
+        if self._glimpse_waits:
+            self._look(client, emit)
             return
         info = self.info
         if info is None or info.state not in FINISHED:
@@ -206,6 +214,15 @@ class Job:
             if self.link_from is not None:
                 link_shot(self.link_from, self.folder)
             emit(ev.JobFinished(self.job_id, info.kind, info.artifact, self.folder))
+
+    def _look(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
+        """Bring in the newest glimpse. That it is gone by now means that the job goes on without it."""
+        assert self.info is not None  # noqa: S101 - narrowing; it told of the glimpse
+        self.glimpse = self.info.glimpse
+        seen = client.glimpse(self.job_id)
+        if seen is not None:
+            glimpse, rgb = seen
+            emit(ev.GlimpseArrived(self.job_id, glimpse.width, glimpse.height, rgb))
 
     def _bring(self, client: Client, file: FileInfo) -> Path:
         """The file on our disk: as it is there already, or fetched now."""

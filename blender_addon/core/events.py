@@ -131,6 +131,16 @@ class JobChanged:
 
 
 @dataclass(frozen=True)
+class GlimpseArrived:
+    """How the unfinished result of a job looks."""
+
+    job_id: str
+    width: int  # pixels
+    height: int
+    rgb: bytes  # sRGB, row by row from the top
+
+
+@dataclass(frozen=True)
 class FileArrived:
     """A file of a job lies whole in its folder."""
 
@@ -176,7 +186,9 @@ class Problem:
     hint: str
 
 
-Event = LinkChanged | Uploading | JobChanged | FileArrived | JobFinished | JobFailed | Exported | Problem
+Event = (
+    LinkChanged | Uploading | JobChanged | GlimpseArrived | FileArrived | JobFinished | JobFailed | Exported | Problem
+)
 
 
 def failed(job_id: str, error: Ex4dError) -> JobFailed:

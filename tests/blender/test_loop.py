@@ -171,7 +171,8 @@ def test_a_tracked_camera_is_the_source_camera_and_the_lead_in_stays_off_the_tim
 
     shot = bpy.data.objects[built.shot_camera]
     shot.location = (0.3, 0.0, -0.1)
-    bench.settings.lead_in, bench.settings.persist, bench.settings.geometry = 3, True, "bounded"
+    bench.settings.lead_in_auto, bench.settings.lead_in = False, 3
+    bench.settings.persist, bench.settings.geometry = True, "bounded"
     bpy.ops.ex4d.generate()
     bench.until(lambda: not bench.strips() or bench.strips()[0]["ex4d_state"] not in ("waiting", "working"))
     (strip,) = bench.strips()

@@ -3,21 +3,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import bpy
 import pytest
 
-from shared_protocol.messages import PROTOCOL, Door, JobInfo, Welcome
+from shared_protocol.messages import PROTOCOL, Door, JobInfo, SettingInfo, Welcome
 
 from .bench import Bench
 
+OPTIONS = (
+    SettingInfo("prompt", "Prompt", "What is seen.", "4K ultra HD"),
+    SettingInfo("steps", "Steps", "How many.", 25, (), 1.0, 100.0, "Sampling"),
+    SettingInfo("cfg", "Guidance", "How much.", 5.0, (), 0.0, None, "Sampling"),
+    SettingInfo("quality", "Quality", "Size of the frames.", "480p", ("512", "480p", "720p")),
+    SettingInfo("compile", "Compile", "Quicker.", False, group="Speed"),
+)
 DOORS = (
     Door("depth", "draft", "Draft", "Apache-2.0", True, True, ""),
     Door("generator", "preview", "Preview", "Apache-2.0", True, True, "", "bounded"),
-    Door("generator", "wan", "Wan 2.1 + EX-4D", "Apache-2.0", True, False, "needs a GPU with 24 GB", "closed"),
+    Door(
+        "generator",
+        "wan",
+        "Wan 2.1 + EX-4D",
+        "Apache-2.0",
+        True,
+        False,
+        "needs a GPU with 24 GB",
+        "closed",
+        24,
+        OPTIONS,
+    ),
 )
 
 
@@ -56,6 +74,10 @@ class Layout:
         assert getattr(getattr(bpy.ops, module), function).get_rna_type()
         self.drawn.append(name if not text else f"{name}:{text}")
         return type("Settings", (), {})()
+
+    def panel(self, name: str, default_closed: bool = False) -> tuple[Layout, Layout]:
+        self.drawn.append(f"panel:{name}:{'closed' if default_closed else 'open'}")
+        return Layout(self.drawn), Layout(self.drawn)
 
     def menu(self, name: str, text: str = "") -> None:
         assert hasattr(bpy.types, name)
@@ -156,6 +178,26 @@ def test_the_geometry_is_the_generators_unless_the_artist_says(bench: Bench, eve
     assert jobs.geometry(bench.scene) == "bounded", "a backend that is away for a moment is the same one"
 
 
+def test_the_lead_in_is_the_generators_unless_the_artist_says(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import jobs, reconstruction
+
+    reconstruction.build(bench.scene, landscape, name="clip", artifact="ab" * 32)
+    bench.settings.generator, bench.settings.seed = "wan", 5
+    assert jobs.lead_in(bench.scene) == 0, "no backend says what its generators want"
+    connected(events)
+    bench.pump()
+    asked = jobs.sample(bench.scene).job
+    assert (asked.lead_in, asked.seed) == (24, 5)
+    assert "24 frames, for this generator" in drawn()
+    assert "lead_in" not in drawn()
+    bench.settings.generator = "preview"
+    assert jobs.lead_in(bench.scene) == 0
+    assert not [line for line in drawn() if "frames, for this generator" in line]
+    bench.settings.lead_in_auto, bench.settings.lead_in = False, 7
+    assert jobs.sample(bench.scene).job.lead_in == 7
+    assert "lead_in" in drawn()
+
+
 def test_the_meshes_stand_as_they_are_rendered(bench: Bench, events: list[Any], landscape: Path) -> None:
     from blender_addon import jobs, mesh_nodes, reconstruction
 
@@ -185,7 +227,7 @@ def test_what_is_set_for_a_rendering_names_the_shot(bench: Bench, landscape: Pat
     assert (plain.job.geometry, plain.job.persist, plain.job.lead_in, plain.job.seed) == ("closed", False, 0, 0)
     bench.settings.seed = 5
     assert jobs.sample(bench.scene).hash == plain.hash, "with no lead-in nothing is drawn in a rendering"
-    bench.settings.lead_in = 4
+    bench.settings.lead_in_auto, bench.settings.lead_in = False, 4
     with_lead_in = jobs.sample(bench.scene)
     assert (with_lead_in.job.lead_in, with_lead_in.job.seed) == (4, 5)
     bench.settings.seed = 6
@@ -233,6 +275,10 @@ def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: lis
     bench.pump()
     assert bench.status.progress == pytest.approx(0.75)
     assert "bar:3/4  Rendering the new view" in drawn()
+    for seconds, text in ((40, "40 s"), (100, "2 min"), (5400, "1 h 30 min")):
+        events.append(ev.JobChanged(replace(news.info, seconds_left=seconds)))
+        bench.pump()
+        assert f"bar:3/4  Rendering the new view, {text} left" in drawn()
     events.append(ev.JobFailed("a" * 32, "EMPTY_VIEW", "The camera sees nothing.", "Move it."))
     bench.pump()
     assert not [x for x in drawn() if x.startswith("bar:")]

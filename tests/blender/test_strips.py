@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
+import numpy as np
 import pytest
 
 from blender_addon import compat, strips
@@ -156,6 +157,55 @@ def test_a_frame_that_came_is_shown_in_place_of_the_slate(take: Path, tmp_path: 
     assert before < 0.3
     assert shown(tmp_path / "after.png") > 0.99
     assert (take / "frames" / ".slate.png").read_bytes() == slate(64, 48)
+
+
+@pytest.mark.parametrize(
+    ("scene_size", "shot", "frame", "zoom"),
+    [
+        ((64, 48), (64, 48), (32, 24), 1.0),
+        ((64, 48), (64, 48), (128, 96), 1.0),
+        ((192, 108), (192, 108), (84, 48), 1.0),  # not quite of its shape, as multiples of 16 give
+        ((64, 48), (64, 48), (32, 24), 2.0),  # the artist has scaled the strip
+        ((128, 96), (64, 48), (32, 24), 1.0),
+    ],
+)
+def test_frames_of_another_size_than_the_shot_fill_the_edit_and_keep_their_shape(
+    take: Path,
+    tmp_path: Path,
+    scene_size: tuple[int, int],
+    shot: tuple[int, int],
+    frame: tuple[int, int],
+    zoom: float,
+) -> None:
+    scene = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = scene_size
+    scene.render.resolution_percentage = 100
+    scene.view_settings.view_transform = "Standard"
+    name = strips.add(
+        bpy.context, scene, take, size=shot, frames=2, job_id="a" * 32, after="", settings={"seed": 0}
+    )  # fmt: skip
+    the(name).transform.scale_x *= zoom
+    the(name).transform.scale_y *= zoom
+    picture = np.ones((frame[1], frame[0], 4), np.float32)
+    picture[: frame[1] // 2, : frame[0] // 2, 1:3] = 0.0  # a red quarter at the bottom left
+    image = bpy.data.images.new("frame", *frame)
+    image.pixels.foreach_set(picture.ravel())
+    image.filepath_raw, image.file_format = str(take / "frames" / "0001.png"), "PNG"
+    image.save()
+    for _ in range(2):
+        strips.put_frame("a" * 32, 1, "0001.png")
+    scene.frame_set(1)
+    scene.render.filepath = str(tmp_path / "edit.png")
+    bpy.ops.render.render(write_still=True)
+    edit = bpy.data.images.load(str(tmp_path / "edit.png"))
+    pixels = np.array(edit.pixels[:]).reshape(scene_size[1], scene_size[0], 4)
+    wide, high = scene_size
+    assert pixels[2:-2, wide // 2 + 2 : -2, :3].min() > 0.98, "the right half is white up to the edge"
+    assert pixels[: high // 2 - 2, 2 : wide // 2 - 2, 1].max() < 0.02, "the bottom left is red"
+    assert pixels[high // 2 + 2 : -2, 2 : wide // 2 - 2, 1].min() > 0.98
+    scale = the(name).transform
+    assert scale.scale_x == pytest.approx(scale.scale_y)
+    assert scale.scale_x * frame[0] == pytest.approx(zoom * wide, rel=0.02)
 
 
 def shown(path: Path) -> float:
