@@ -97,13 +97,13 @@ def _list(arguments: argparse.Namespace) -> None:
         return
     width = max(map(len, MODELS)) + 2
     for row in rows:
-        paid = "commercial use allowed" if row["commercial_use"] else "NOT for commercial use"
-        here = f"here: {row['path']}" if row["path"] else "not here"
         print(f"{row['name']:{width}}{gigabytes(row['size']):>9}  {row['title']}")
-        print(f"{'':{width + 11}}{row['licence']}; {paid}")
-        print(f"{'':{width + 11}}for {row['used_for']}; {here}")
-        if row["notes"]:
-            print(f"{'':{width + 11}}{row['notes']}")
+        for line in (
+            f"{row['licence']}; {'commercial use allowed' if row['commercial_use'] else 'NOT for commercial use'}",
+            f"for {row['used_for']}. {row['notes']}".rstrip(),
+            f"here: {row['path']}" if row["path"] else "not here",
+        ):
+            print(f"    {line}")
     target = next(iter(models_folders()), hub_cache())
     print(f"\ndownloads go to {target}: {gigabytes(free_bytes(target))} free")
 

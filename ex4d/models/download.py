@@ -19,9 +19,9 @@ from ex4d.models.convert import convert
 from ex4d.models.fetch import fetch, part_of
 from ex4d.models.hub import Listing, RemoteFile, listing, telling
 from ex4d.models.places import gigabytes, hub_cache, is_converted, models_folders, snapshot_folder
-from ex4d.models.record import KnownFile, Record, read_record, write_record
+from ex4d.models.record import KnownFile, Record, write_record
 from ex4d.models.spec import ModelSpec
-from ex4d.models.verify import Progress, measure
+from ex4d.models.verify import Progress, fingerprint, measure
 from shared_protocol.errors import DISK, Ex4dError
 
 _AT_ONCE: Final = 4  # connections; one alone seldom fills a fast line
@@ -139,8 +139,7 @@ def convert_pickles(
 
 def plan_into(folder: Path, spec: ModelSpec, files: Listing) -> Plan:
     """As `plan`, into the model's own folder, for files that the hub was asked for."""
-    before = read_record(spec, folder)
-    missing = tuple(file for file in files.files if not _is_there(file, folder, before))
+    missing = tuple(file for file in files.files if not _is_there(file, folder / file.path))
     left = {file.path: _bytes(part_of(folder / file.path)) for file in missing if file.sha256}
     pickles = [file for file in files.files if file.path in spec.convert]
     return Plan(
@@ -153,12 +152,9 @@ def plan_into(folder: Path, spec: ModelSpec, files: Listing) -> Plan:
     )
 
 
-def _is_there(file: RemoteFile, folder: Path, before: Record | None) -> bool:
-    """Whether a file need not be fetched. One of the same size from another commit is told by its record."""
-    if _bytes(folder / file.path) != file.size:
-        return False
-    known = before.files.get(file.path) if before is not None else None
-    return known is None or not file.sha256 or known.sha256 == file.sha256
+def _is_there(file: RemoteFile, path: Path) -> bool:
+    """Whether a file need not be fetched. Files of another commit often have the same size, so it takes their sum."""
+    return _bytes(path) == file.size and (not file.sha256 or fingerprint(path) == file.sha256)
 
 
 def _fetch_small(item: Plan) -> None:

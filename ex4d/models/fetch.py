@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ex4d.files import disk_error
 from ex4d.models.hub import RemoteFile, telling
@@ -22,7 +22,6 @@ from shared_protocol.errors import CANCELLED, UNAVAILABLE, Ex4dError
 
 _WAITS: Final = (1, 2, 4, 8)  # seconds before another try, after connections that brought nothing
 _SILENCE: Final = 30.0  # seconds without a byte until a connection is given up
-_CHUNK: Final = 1 << 20  # bytes
 
 
 def fetch(
@@ -73,6 +72,8 @@ def _fill(
     """Tries until `part` has the file's size. Each connection that brought something allows all tries again."""
     waits = list(_WAITS)
     while (have := part.stat().st_size) < file.size:
+        if stop.is_set():
+            raise Ex4dError(CANCELLED, "The download was stopped.", "The same command goes on with it.")
         try:
             _append(spec, commit, file, part, progress, stop)
             ended = "The connection ended early."
@@ -103,15 +104,17 @@ def _append(
     url = hf_hub_url(spec.repository, file.path, revision=commit)
     headers = {**build_hf_headers(), "Accept-Encoding": "identity", "Range": f"bytes={have}-"}
     # A connection that breaks is tried again by our caller, from where it broke.
-    with http_stream_backoff("GET", url, headers=headers, timeout=_SILENCE, retry_on_exceptions=()) as response:
+    how: dict[str, Any] = {"headers": headers, "timeout": _SILENCE, "follow_redirects": True}
+    with http_stream_backoff("GET", url, retry_on_exceptions=(), **how) as response:
         hf_raise_for_status(response)
         resumes = response.status_code == 206
         with part.open("ab") as out:
             if have and not resumes:  # the server sends all of it
                 out.truncate(0)
                 progress(-have)
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_raw():  # as they come in: nothing waits in a buffer to be lost
                 if stop.is_set():
-                    raise Ex4dError(CANCELLED, "The download was stopped.", "The same command goes on with it.")
+                    return
                 out.write(chunk)
+                out.flush()
                 progress(len(chunk))

@@ -117,24 +117,24 @@ def _told(error: Exception, spec: ModelSpec, folder: Path) -> Ex4dError:
             f"{spec.repository} is given only to who has accepted its terms.",
             f"Accept them at https://huggingface.co/{spec.repository}, run `hf auth login`, and try again.",
         )
-    if isinstance(cause, RepositoryNotFoundError):
+    status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
+    if isinstance(cause, RepositoryNotFoundError) or status == 401:
         return Ex4dError(
             NOT_FOUND,
-            f"The hub knows no repository {spec.repository}, or does not show it to you.",
-            f"If it is a private one, run `hf auth login`. It is looked for at {_endpoint()}.",
+            f"{_endpoint()} knows no repository {spec.repository}, or does not show it to you.",
+            "If it is a private one, or your token has expired, run `hf auth login`.",
         )
     if isinstance(cause, RevisionNotFoundError):
         return Ex4dError(NOT_FOUND, f"{spec.repository} has no revision {spec.revision}.", by_hand(spec))
     if isinstance(cause, RemoteEntryNotFoundError):
         return Ex4dError(NOT_FOUND, f"{spec.repository} lacks a file that it lists.", "Try again later.")
-    if isinstance(cause, HfHubHTTPError):
-        status = cause.response.status_code
-        if status in (401, 403):
-            return Ex4dError(
-                UNAVAILABLE,
-                f"The hub refused access to {spec.repository} (status {status}).",
-                "Your token may have expired: run `hf auth login`, or unset HF_TOKEN.",
-            )
+    if status == 403:
+        return Ex4dError(
+            UNAVAILABLE,
+            f"The hub refused access to {spec.repository}.",
+            "Run `hf auth login` with a token that may read.",
+        )
+    if status:
         return Ex4dError(
             UNAVAILABLE, f"The hub answered with status {status}.", "Try again later: what has arrived is kept."
         )
