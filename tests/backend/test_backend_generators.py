@@ -15,6 +15,8 @@ import pytest
 from conftest import Backend, is_alive, kill, named, until, wait
 
 from backend.journal import Journal
+from blender_addon.core import events as ev
+from blender_addon.core.session import Session
 from shared_protocol import connection as connections
 from shared_protocol import messages as m
 from shared_protocol.client import Client, new_job_id
@@ -243,3 +245,28 @@ def test_a_cancelled_job_stops_within_its_step_and_goes_on_from_there_when_it_is
     done, _ = wait(client, client.submit(room.job()))
     assert done.artifact == info.artifact
     assert room.take(client, done)["generator"]["made_with"]["went_on_from_step"] == 3  # type: ignore[index]
+
+
+def test_the_extensions_session_brings_glimpses_and_the_take(room: Room, tmp_path: Path) -> None:
+    room.backend.start()
+    (room.folder / "hold").touch()
+    session, events = Session(), []
+
+    def said(kind: type) -> bool:
+        while (event := session.next_event()) is not None:
+            events.append(event)
+        return any(isinstance(event, kind) for event in events)
+
+    session.start()
+    try:
+        session.send(ev.Connect(room.backend.connection_file, 10.0))
+        session.send(ev.StartJob(new_job_id(), room.job(("count", 5)), tmp_path / "take"))
+        until(lambda: said(ev.GlimpseArrived))
+        (room.folder / "hold").unlink()
+        until(lambda: said(ev.JobFinished) or said(ev.JobFailed), 30.0)
+    finally:
+        assert session.close()
+    assert isinstance(events[-1], ev.JobFinished)
+    glimpses = [event for event in events if isinstance(event, ev.GlimpseArrived)]
+    assert len(glimpses[0].rgb) == glimpses[0].width * glimpses[0].height * 3
+    assert len(list((tmp_path / "take" / "frames").iterdir())) == 40
