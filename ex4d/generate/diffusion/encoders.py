@@ -13,6 +13,7 @@ import ftfy
 import torch
 from accelerate import init_empty_weights
 from diffusers.hooks import apply_group_offloading
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
@@ -163,8 +164,9 @@ class ImageEncoder:
 def _config(kind: Any, part: Part) -> Any:
     try:
         return kind.from_dict(dict(part.config))
-    except (TypeError, ValueError, AttributeError) as error:
-        text = f"The config.json beside {part.weights} cannot be used: {error}."
+    except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        text = f"The config.json of {part.weights} cannot be used: {reason}."
         raise Ex4dError(BAD_INPUT, text, "Download it again.") from error
 
 
