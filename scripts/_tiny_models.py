@@ -44,11 +44,7 @@ def write_wan(folder: Path, layout: Literal["diffusers", "original"] = "diffuser
         )
         vae, text_encoder, image_encoder = _vae(), _text_encoder(), _image_encoder()
     if layout == "original":
-        from scripts._tiny_originals import write_originals
-
-        write_originals(folder, transformer, vae, text_encoder, image_encoder)
-        _tokenizer().save_pretrained(folder / "google" / "umt5-xxl")
-        return folder
+        return _write_originals(folder, transformer, vae, text_encoder, image_encoder)
     _write_parts(folder, transformer, vae, text_encoder)
     image_encoder.save_pretrained(folder / "image_encoder")
     _write_json(folder / "image_processor" / "preprocessor_config.json", _PREPROCESSOR)
@@ -62,13 +58,15 @@ def write_wan(folder: Path, layout: Literal["diffusers", "original"] = "diffuser
     return folder
 
 
-def write_vace(folder: Path, seed: int = 0) -> Path:
-    """Wan2.1-VACE in small, in the layout for diffusers. Returns `folder`."""
+def write_vace(folder: Path, layout: Literal["diffusers", "original"] = "diffusers", seed: int = 0) -> Path:
+    """Wan2.1-VACE in small: as `write_wan`, with no image encoder. Returns `folder`."""
     with _seeded(seed):
         transformer = WanVACETransformer3DModel(
             in_channels=16, vace_in_channels=96, vace_layers=[0, 2], num_layers=LAYERS, **_transformer()
         )
         vae, text_encoder = _vae(), _text_encoder()
+    if layout == "original":
+        return _write_originals(folder, transformer, vae, text_encoder, None)
     _write_parts(folder, transformer, vae, text_encoder)
     _write_index(folder, "WanVACEPipeline", transformer=("diffusers", "WanVACETransformer3DModel"))
     return folder
@@ -204,6 +202,14 @@ def _to_diffusers(name: str) -> str:
     ):
         name = name.replace(original, ours)
     return name
+
+
+def _write_originals(folder: Path, *networks: Any) -> Path:
+    from scripts._tiny_originals import write_originals
+
+    write_originals(folder, *networks)
+    _tokenizer().save_pretrained(folder / "google" / "umt5-xxl")
+    return folder
 
 
 def _write_parts(folder: Path, transformer: Any, vae: AutoencoderKLWan, text_encoder: UMT5EncoderModel) -> None:

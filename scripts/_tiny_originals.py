@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionModel, UMT5EncoderModel
@@ -31,30 +31,31 @@ _BOTH = ("weight", "bias")
 
 def write_originals(
     folder: Path,
-    transformer: WanTransformer3DModel,
+    transformer: WanTransformer3DModel | WanVACETransformer3DModel,
     vae: AutoencoderKLWan,
     text_encoder: UMT5EncoderModel,
-    image_encoder: CLIPVisionModel,
+    image_encoder: CLIPVisionModel | None,
 ) -> None:
-    """Writes all but the tokenizer."""
+    """Writes all but the tokenizer. Without an image encoder it is VACE."""
     folder.mkdir(parents=True, exist_ok=True)
     config = transformer.config
-    dim = config.num_attention_heads * config.attention_head_dim
+    vace = {} if image_encoder else {"vace_layers": config.vace_layers, "vace_in_dim": config.vace_in_channels}
     _write_json(
         folder / "config.json",
         {
-            "_class_name": "WanModel",
+            "_class_name": "WanModel" if image_encoder else "VaceWanModel",
             "_diffusers_version": "0.30.0",
-            "dim": dim,
+            "dim": config.num_attention_heads * config.attention_head_dim,
             "eps": config.eps,
             "ffn_dim": config.ffn_dim,
             "freq_dim": config.freq_dim,
             "in_dim": config.in_channels,
-            "model_type": "i2v",
+            "model_type": "i2v" if image_encoder else "vace",
             "num_heads": config.num_attention_heads,
             "num_layers": config.num_layers,
             "out_dim": config.out_channels,
             "text_len": 512,
+            **vace,
         },
     )
     tensors = _named(transformer, transformer_names(config.num_layers), original_names.transformer)
@@ -63,21 +64,30 @@ def write_originals(
     vae_file, text_file, image_file = (folder / name for name in PICKLES)
     torch.save(_named(vae, names, original_names.vae(names)), vae_file)
     torch.save(_named(text_encoder, prompt_names(2), original_names.prompt_encoder), text_file)
-    torch.save(_clip(image_encoder), image_file)
+    if image_encoder:
+        torch.save(_clip(image_encoder), image_file)
 
 
 def transformer_names(layers: int) -> Iterator[str]:
-    """Of `WanModel` for pictures to video."""
-    around = ("patch_embedding", "text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2")
+    """Of `WanModel` for pictures to video, and what `VaceWanModel` has beside."""
+    around = (
+        "patch_embedding",
+        "vace_patch_embedding",
+        "text_embedding.0",
+        "text_embedding.2",
+        "time_embedding.0",
+        "time_embedding.2",
+    )
     around += ("time_projection.1", "head.head", *(f"img_emb.proj.{layer}" for layer in (0, 1, 3, 4)))
     yield from _joined(around, _BOTH)
     yield "head.modulation"
     linear = [f"self_attn.{name}" for name in "qkvo"]
     linear += [f"cross_attn.{name}" for name in ("q", "k", "v", "o", "k_img", "v_img")]
-    for block in range(layers):
-        start = f"blocks.{block}."
+    linear += ["norm3", "ffn.0", "ffn.2", "before_proj", "after_proj"]
+    for row, block in product(("blocks", "vace_blocks"), range(layers)):
+        start = f"{row}.{block}."
         yield f"{start}modulation"
-        yield from (start + name for name in _joined((*linear, "norm3", "ffn.0", "ffn.2"), _BOTH))
+        yield from (start + name for name in _joined(linear, _BOTH))
         yield from (f"{start}self_attn.norm_{name}.weight" for name in "qk")
         yield from (f"{start}cross_attn.norm_{name}.weight" for name in ("q", "k", "k_img"))
 

@@ -71,8 +71,12 @@ def test_both_layouts_load_what_the_library_loads(written: Path, layout: str, na
     assert all(torch.equal(a, b) for a, b in zip(model.buffers(), library.buffers(), strict=True))
 
 
-def test_vace(written: Path) -> None:
-    repository = open_repository(written / "vace", "vace")
+@pytest.mark.parametrize("layout", ["diffusers", "original"])
+def test_vace(written: Path, layout: str, tmp_path: Path) -> None:
+    folder = written / "vace" if layout == "diffusers" else write_vace(tmp_path / "vace", "original")
+    for file in folder.glob("*.pth"):
+        convert(file)
+    repository = open_repository(folder, "vace")
     model = loaded(repository, "transformer", WanVACETransformer3DModel)
     expected = WanVACETransformer3DModel.from_pretrained(written / "vace" / "transformer").state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
