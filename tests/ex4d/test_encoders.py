@@ -151,6 +151,9 @@ def test_features_of_a_picture(repository: Repository) -> None:
     assert found.shape == (1, 257, IMAGE_DIM)
     assert torch.equal(found, states[-2])
     assert not torch.equal(found, states[-1])
+    layers = ImageEncoder(repository, CPU, torch.float32, stream=True)
+    assert torch.equal(layers.features(pixels), found)
+    layers.release()
     del library, states
     encoder.release()
     assert not alive(CLIPVisionModel)

@@ -125,9 +125,14 @@ class ImageEncoder:
     """The part of CLIP for pictures, loaded."""
 
     def __init__(
-        self, repository: Repository, device: torch.device, dtype: torch.dtype, progress: Progress = _nobody
+        self,
+        repository: Repository,
+        device: torch.device,
+        dtype: torch.dtype,
+        progress: Progress = _nobody,
+        stream: bool = False,
     ) -> None:
-        """Loads it.
+        """Loads it; with `stream`, into main memory, from where each layer comes to the device when it is needed.
 
         Raises:
             Ex4dError: BAD_INPUT when the files do not fit.
@@ -136,7 +141,10 @@ class ImageEncoder:
         with init_empty_weights():
             model = CLIPVisionModel(_config(CLIPVisionConfig, part))
         core = getattr(model, "vision_model", model)  # one level more in some versions of transformers
-        _load(core, part, device, dtype, lambda done, total: progress("Loading the image encoder", done, total))
+        place = torch.device("cpu") if stream else device
+        _load(core, part, place, dtype, lambda done, total: progress("Loading the image encoder", done, total))
+        if stream:
+            apply_group_offloading(model, onload_device=device, offload_type="leaf_level")
         self.device, self._dtype, self._model = device, dtype, model
 
     @torch.no_grad()
