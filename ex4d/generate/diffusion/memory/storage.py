@@ -102,7 +102,9 @@ def load_gguf(file: Path, kind: type, config: Mapping[str, Any], compute: torch.
     return model.requires_grad_(False).eval()
 
 
-def keep_adapter(transformer: nn.Module, adapter: str, lora: Mapping[str, Tensor]) -> None:
+def keep_adapter(
+    transformer: nn.Module, adapter: str, lora: Mapping[str, Tensor], dtype: torch.dtype | None = None
+) -> None:
     """Gives a LoRA that `load_lora_adapter` brought in its values and their type once more.
 
     peft brings a LoRA into the type of the weights beside it, also where that is only what they are stored in: in
@@ -111,9 +113,10 @@ def keep_adapter(transformer: nn.Module, adapter: str, lora: Mapping[str, Tensor
     Args:
         transformer: with the adapter in it.
         adapter: its name there.
-        lora: what was loaded, in the type of the work: "blocks.0.attn1.to_q.lora_A.weight".
+        lora: what was loaded: "blocks.0.attn1.to_q.lora_A.weight".
+        dtype: of the work; None: what each tensor of `lora` has.
     """
     for name, value in lora.items():
         layer, kind, tensor = name.rsplit(".", 2)
         parameter = transformer.get_parameter(f"{layer}.{kind}.{adapter}.{tensor}")
-        parameter.data = value.to(parameter.device, copy=True)
+        parameter.data = value.to(parameter.device, dtype or value.dtype, copy=True)
