@@ -29,7 +29,10 @@ class Window:
 class Conditioned(Protocol):
     """A model that has been shown a window and the prompts."""
 
-    palette: LatentPalette  # what colours its latents stand for, for glimpses
+    @property
+    def palette(self) -> LatentPalette:
+        """What colours its latents stand for, for glimpses."""
+        ...
 
     def velocity(self, latents: Tensor, timestep: float, cfg: float) -> Tensor:
         """The flow-matching velocity at `latents`.

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
 from ex4d.generate.diffusion.latents import to_frames, to_video
@@ -43,6 +42,7 @@ class Plan:
     overlap: int  # frames that a window shares with the next, at least
     glimpse_every: int  # steps between two looks at the unfinished result; 0: none
     seed: int
+    whole_windows: bool = False  # a step uses what earlier ones computed, so a window is only begun at its start
 
 
 class Rig(Protocol):
@@ -65,9 +65,7 @@ class Rig(Protocol):
         ...
 
 
-def paint(
-    request: GenerateRequest, plan: Plan, rig: Rig, identity: Mapping[str, Any]
-) -> Iterator[tuple[int, U8]]:
+def paint(request: GenerateRequest, plan: Plan, rig: Rig, identity: Mapping[str, Any]) -> Iterator[tuple[int, U8]]:
     """The frames of a shot; see `ex4d.generate.door.Generator.frames`.
 
     Args:
@@ -104,6 +102,8 @@ class _Shot:
         key = request_key({"plan": asdict(plan), **identity}, (self._colour, self._mask))
         self._kept = Unfinished(request.scratch, key)
         self._done = self._kept.load()
+        if plan.whole_windows:
+            self._done = replace(self._done, steps=0, latents=None)
 
     def frames(self) -> Iterator[tuple[int, U8]]:
         wanted = frozenset(self._request.wanted)
@@ -150,8 +150,9 @@ class _Shot:
         start, latents = self._done.steps, self._done.latents
 
         def after_step(step: int, latents: Tensor) -> None:
-            self._done = replace(self._done, steps=step + 1, latents=latents.cpu())
-            self._kept.step_done(index, step + 1, latents)
+            if not plan.whole_windows:
+                self._done = replace(self._done, steps=step + 1, latents=latents.cpu())
+                self._kept.step_done(index, step + 1, latents)
             if plan.glimpse_every and (step + 1) % plan.glimpse_every == 0:
                 self._request.glimpse(shown.palette.picture(latents))
             tell("Painting", index * plan.steps + step + 1, steps)

@@ -16,6 +16,7 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from ex4d.generate.diffusion.memory import keep_adapter
 from ex4d.generate.wan.geometry_encoder import GeometryEncoder
 from ex4d.models import original_names
 from ex4d.models.weights import WeightFiles, load_into
@@ -64,13 +65,16 @@ def read_adapter(path: Path, transformer: WanTransformer3DModel) -> Adapter:
     return Adapter(lora, geometry.requires_grad_(False).eval(), ranks[0])
 
 
-def add_adapter(transformer: WanTransformer3DModel, adapter: Adapter, strength: float) -> None:
-    """Puts the LoRA into the transformer, unmerged.
+def add_adapter(
+    transformer: WanTransformer3DModel, adapter: Adapter, strength: float, dtype: torch.dtype = torch.float32
+) -> None:
+    """Puts the LoRA into the transformer, unmerged, in the type of the work.
 
     The checkpoint does not tell alpha; the public code sets it to the rank, which makes the scale 1.
     """
     transformer.load_lora_adapter(dict(adapter.lora), prefix=None, adapter_name=NAME)
     transformer.set_adapters([NAME], [strength])
+    keep_adapter(transformer, NAME, adapter.lora, dtype)
 
 
 def checkpoint_shapes(transformer: WanTransformer3DModel, rank: int, hidden: int) -> dict[str, tuple[int, ...]]:

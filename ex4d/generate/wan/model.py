@@ -16,6 +16,7 @@ from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts, guided
 from ex4d.generate.diffusion.latents import to_frames, to_video
 from ex4d.generate.diffusion.model import LatentVideo, Window
+from ex4d.generate.diffusion.speed.caches import begin_window
 from ex4d.generate.wan.clip_input import clip_pixels
 from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
 from ex4d.generate.wan.geometry_encoder import GeometryEncoder
@@ -72,6 +73,7 @@ class WanModel:
             video: [1, 3, T, H, W] masked colour in -1..1.
             mask: [1, 3, T, H, W], see `mask_video`.
         """
+        begin_window(self._transformer)
         picture = first_frame(video)
         image = image_condition(picture, video.shape[2], self.vae)
         colour = self.vae.encode(video)

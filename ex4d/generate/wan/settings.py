@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ex4d.generate.diffusion.memory import MEMORY_SETTINGS
 from ex4d.generate.diffusion.settings import sampling_settings
+from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
 from ex4d.generate.settings import Setting
 
 # What the released weights are run with (tau-yihouxiang/EX-4D, infer.py, Apache-2.0), word for word.
@@ -27,4 +29,6 @@ WAN_SETTINGS: Final[tuple[Setting, ...]] = (
         "The EX-4D checkpoint, a safetensors file; left empty, the one of `ex4d models`.",
         group="Weights",
     ),
+    *MEMORY_SETTINGS,
+    *SPEED_SETTINGS,
 )
