@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A shot for the `wan` generator: options become weights, a plan, and a model to paint it with."""
+"""A shot for the `wan` generator: what its options mean beside those that all models have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from math import prod
 from pathlib import Path
 
-import torch
-
-from ex4d.generate.diffusion.memory import Encoder, MemoryWish, Workload, encoder_of, network, read_wish
-from ex4d.generate.diffusion.painter import Plan, paint
-from ex4d.generate.diffusion.rig import ModelRig
-from ex4d.generate.diffusion.speed.distilled import LIGHTX2V_I2V, all_loras, sampling
-from ex4d.generate.diffusion.speed.settings import LoraFile, Speed, read_speed
-from ex4d.generate.diffusion.windows import plan_windows
+from ex4d.generate.diffusion.job import Job, values_in
+from ex4d.generate.diffusion.memory import Encoder, encoder_of, read_wish
+from ex4d.generate.diffusion.speed.distilled import LIGHTX2V_I2V
 from ex4d.generate.door import GenerateRequest
 from ex4d.generate.settings import Value
 from ex4d.generate.wan.kit import WanKit
 from ex4d.models.places import find_model, need_model
 from ex4d.models.repository import Repository, open_repository
-from ex4d.models.verify import fingerprints
 from ex4d.models.weights import WeightFiles
 from ex4d.values import U8
 from shared_protocol.errors import UNAVAILABLE, Ex4dError
@@ -41,99 +33,40 @@ class WanJob:
         Raises:
             Ex4dError: UNAVAILABLE where weights are missing, and others for weights or options that are wrong.
         """
-        self._values = values
-        self._wish: MemoryWish = read_wish(values)
-        self._speed: Speed = read_speed(values)
-        self._loras: tuple[LoraFile, ...] = all_loras(self._speed, LIGHTX2V_I2V)
-        self._repository = _repository(str(values["model"]), self._wish.gguf)
+        wish = read_wish(values)
+        repository = _repository(str(values["model"]), wish.gguf)
         adapter = str(values["adapter"])
         self._adapter = Path(adapter).expanduser() if adapter else need_model("ex4d")
         _need_safetensors(self._adapter)
+        files = {f"ex4d/{self._adapter.name}": self._adapter}
+        self._job = Job.of(values, wish, repository, LIGHTX2V_I2V, files)
 
     def identity(self) -> dict[str, str]:
         """sha256 of every file that decides the pixels, by its name."""
-        folder = self._repository.folder
-        files = {file.relative_to(folder).as_posix(): file for file in self._repository.files()}
-        files |= {f"ex4d/{self._adapter.name}": self._adapter}
-        files |= {f"lora/{number} {lora.file.name}": lora.file for number, lora in enumerate(self._loras, 1)}
-        if self._wish.gguf is not None:
-            files[f"gguf/{self._wish.gguf.name}"] = self._wish.gguf
-        return fingerprints(files)
+        return self._job.identity()
 
     def frames(self, request: GenerateRequest, size: tuple[int, int]) -> Iterator[tuple[int, U8]]:
         """The frames of `request`, of `size` = width, height."""
-        values, speed = self._values, self._speed
-        steps, cfg, shift = sampling(
-            speed,
-            LIGHTX2V_I2V,
-            steps=int(values["steps"]),
-            cfg=float(values["cfg"]),
-            shift=float(values["shift"]),
-        )
-        plan = Plan(
-            width=size[0],
-            height=size[1],
-            steps=steps,
-            cfg=cfg,
-            shift=shift,
-            window=int(values["window"]),
-            overlap=int(values["overlap"]),
-            glimpse_every=int(values["glimpse_every"]),
-            seed=request.seed,
-            whole_windows=speed.remembers(steps),
-        )
-        request.progress("Checking the weights", 0, 1)  # the first time they are all read
-        weights = self.identity()
-        request.record({"weights": weights, "sampling": asdict(plan)})
-        frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
-        batched = speed.batched_cfg and cfg != 1.0
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        job = self._job
         kit = WanKit(
-            self._repository,
+            job.repository,
             self._adapter,
-            strength=float(values["adapter_strength"]),
-            loras=self._loras,
-            fuse=speed.fuse_loras,
-            gguf=self._wish.gguf,
-            device=device,
+            strength=float(job.values["adapter_strength"]),
+            loras=job.loras,
+            fuse=job.speed.fuse_loras,
+            gguf=job.wish.gguf,
+            device=job.device,
             seed=request.seed,
-            batched=batched,
+            batched=job.batched,
         )
-        rig = ModelRig(
+        geometry = values_in(self._adapter, "latent_")
+        yield from job.paint(
+            request,
+            size,
             kit,
-            (str(values["prompt"]), str(values["negative_prompt"])),
-            self._workload(frames, size, batched),
-            self._wish,
-            speed,
-            steps,
-            progress=request.progress,
-            record=request.record,
-        )
-        identity = {"weights": weights, "options": {name: values[name] for name in sorted(values)}}
-        yield from paint(request, plan, rig, identity)
-
-    def _workload(self, frames: int, size: tuple[int, int], batched: bool) -> Workload:
-        """What memory is predicted from."""
-        part = self._repository.part
-        vae = part("vae").config
-        shapes = {name: header.shape for name, header in WeightFiles([self._adapter]).items()}
-        geometry = {name: shape for name, shape in shapes.items() if name.startswith("latent_")}
-        lora = sum(prod(shape) for name, shape in shapes.items() if name not in geometry)
-        others = (header.shape for file in self._loras for header in WeightFiles([file.file]).values())
-        return Workload(
-            frames=frames,
-            width=size[0],
-            height=size[1],
-            transformer=network(part("transformer").config),
-            vae=encoder_of(vae, "vae"),
-            vae_base=int(vae.get("base_dim", 96)),
-            vae_bytes=2 if torch.cuda.is_available() else 4,
-            text_encoder=encoder_of(part("text_encoder").config, "text_encoder"),
-            image_encoder=encoder_of(part("image_encoder").config, "image_encoder"),
-            geometry_encoder=Encoder(sum(prod(shape) for shape in geometry.values())),
-            adapters=0 if self._speed.fuse_loras else lora + sum(prod(shape) for shape in others),
-            batched=batched,
-            gguf=0 if self._wish.gguf is None else self._wish.gguf.stat().st_size,
+            image_encoder=encoder_of(job.repository.part("image_encoder").config, "image_encoder"),
+            geometry_encoder=Encoder(geometry),
+            adapters=0 if job.speed.fuse_loras else values_in(self._adapter) - geometry,
         )
 
 

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shot for a generator with a diffusion model: options become weights, a plan, and a model to paint it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ex4d.generate.diffusion.memory import MemoryWish, Workload, encoder_of, network
+from ex4d.generate.diffusion.painter import Plan, paint
+from ex4d.generate.diffusion.rig import Kit, ModelRig
+from ex4d.generate.diffusion.speed.distilled import Distillation, all_loras, sampling
+from ex4d.generate.diffusion.speed.settings import LoraFile, Speed, read_speed
+from ex4d.generate.diffusion.windows import plan_windows
+from ex4d.generate.door import GenerateRequest
+from ex4d.generate.settings import Value
+from ex4d.models.repository import Repository
+from ex4d.models.verify import fingerprints
+from ex4d.models.weights import WeightFiles
+from ex4d.values import U8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Job:
+    """A generator's options, and the weights that they mean."""
+
+    values: Mapping[str, Value]  # of all of the generator's settings
+    wish: MemoryWish
+    speed: Speed
+    loras: tuple[LoraFile, ...]
+    repository: Repository
+    files: Mapping[str, Path]  # of weights beside the repository, the LoRAs and a GGUF file
+    steps: int
+    cfg: float
+    shift: float
+
+    @classmethod
+    def of(
+        cls,
+        values: Mapping[str, Value],
+        wish: MemoryWish,
+        repository: Repository,
+        distillation: Distillation | None,
+        files: Mapping[str, Path],
+    ) -> Job:
+        """Reads the options that all such generators have.
+
+        Args:
+            values: of all of the generator's settings, those of `SPEED_SETTINGS` among them.
+            wish: of memory, as it was read from them.
+            repository: the model.
+            distillation: the step-distilled LoRA for this model, None where there is none.
+            files: see above; names are those of the side-car.
+
+        Raises:
+            Ex4dError: BAD_INPUT for an option, UNAVAILABLE for a LoRA that is not here.
+        """
+        speed = read_speed(values)
+        steps, cfg, shift = int(values["steps"]), float(values["cfg"]), float(values["shift"])
+        loras = speed.loras
+        if distillation is not None:
+            loras = all_loras(speed, distillation)
+            steps, cfg, shift = sampling(speed, distillation, steps=steps, cfg=cfg, shift=shift)
+        return cls(
+            values=values,
+            wish=wish,
+            speed=speed,
+            loras=loras,
+            repository=repository,
+            files=files,
+            steps=steps,
+            cfg=cfg,
+            shift=shift,
+        )
+
+    @property
+    def batched(self) -> bool:
+        """Whether both prompts are run in one pass."""
+        return self.speed.batched_cfg and self.cfg != 1.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the work is done."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def identity(self) -> dict[str, str]:
+        """sha256 of every file that decides the pixels, by its name."""
+        folder = self.repository.folder
+        files = {file.relative_to(folder).as_posix(): file for file in self.repository.files()}
+        files |= self.files
+        files |= {f"lora/{number} {lora.file.name}": lora.file for number, lora in enumerate(self.loras, 1)}
+        if self.wish.gguf is not None:
+            files[f"gguf/{self.wish.gguf.name}"] = self.wish.gguf
+        return fingerprints(files)
+
+    def paint(
+        self, request: GenerateRequest, size: tuple[int, int], kit: Kit, *, more_frames: int = 0, **sizes: Any
+    ) -> Iterator[tuple[int, U8]]:
+        """The frames of a shot.
+
+        Args:
+            request: what is asked for.
+            size: width and height of the frames.
+            kit: loads the model.
+            more_frames: that the network sees beside those of a window.
+            sizes: fields of `Workload` that are this generator's own.
+        """
+        values = self.values
+        plan = Plan(
+            width=size[0],
+            height=size[1],
+            steps=self.steps,
+            cfg=self.cfg,
+            shift=self.shift,
+            window=int(values["window"]),
+            overlap=int(values["overlap"]),
+            glimpse_every=int(values["glimpse_every"]),
+            seed=request.seed,
+            whole_windows=self.speed.remembers(self.steps),
+        )
+        request.progress("Checking the weights", 0, 1)  # the first time they are all read
+        weights = self.identity()
+        request.record({"weights": weights, "sampling": asdict(plan)})
+        frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
+        rig = ModelRig(
+            kit,
+            (str(values["prompt"]), str(values["negative_prompt"])),
+            self._workload(frames + more_frames, size, sizes),
+            self.wish,
+            self.speed,
+            self.steps,
+            progress=request.progress,
+            record=request.record,
+        )
+        identity = {"weights": weights, "options": {name: values[name] for name in sorted(values)}}
+        yield from paint(request, plan, rig, identity)
+
+    def _workload(self, frames: int, size: tuple[int, int], own: Mapping[str, Any]) -> Workload:
+        """What memory is predicted from."""
+        part = self.repository.part
+        vae = part("vae").config
+        loras = 0 if self.speed.fuse_loras else sum(values_in(lora.file) for lora in self.loras)
+        return Workload(
+            frames=frames,
+            width=size[0],
+            height=size[1],
+            transformer=network(part("transformer").config),
+            vae=encoder_of(vae, "vae"),
+            vae_base=int(vae.get("base_dim", 96)),
+            vae_bytes=2 if self.device.type == "cuda" else 4,
+            text_encoder=encoder_of(part("text_encoder").config, "text_encoder"),
+            batched=self.batched,
+            gguf=0 if self.wish.gguf is None else self.wish.gguf.stat().st_size,
+            **{**own, "adapters": loras + own.get("adapters", 0)},
+        )
+
+
+def values_in(file: Path, prefix: str = "") -> int:
+    """Numbers in the tensors of a safetensors file whose names begin with `prefix`."""
+    shapes = (header.shape for name, header in WeightFiles([file]).items() if name.startswith(prefix))
+    return sum(torch.Size(shape).numel() for shape in shapes)
