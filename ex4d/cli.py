@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING, format="%(levelname)s %(message)s"
     )
+    if not arguments.verbose:
+        _hush_libraries()
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -49,6 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: There is not enough memory for this. Use --num_frames or a smaller --max_side.", file=sys.stderr)
         return 2
     return 0
+
+
+def _hush_libraries() -> None:
+    """Keeps what libraries say at their import to other programmers (parts that are not built in) off the terminal."""
+    for library in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    for variable in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # they set their loggers' levels by these
+        os.environ.setdefault(variable, "error")
 
 
 class _Parser(argparse.ArgumentParser):
