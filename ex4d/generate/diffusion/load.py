@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan
 
+from ex4d.generate.diffusion.memory import Profile, load_device, load_gguf, storage_for
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import load_into
 
@@ -19,38 +21,44 @@ Progress = Callable[[str, int, int], None]
 def load_transformer(
     kind: Any,
     part: Part,
-    *,
-    dtype: torch.dtype,
-    storage: Callable[[Any], Callable[[str], torch.dtype | None] | None],
+    profile: Profile,
     device: torch.device,
+    gguf: Path | None,
     progress: Progress,
 ) -> Any:
-    """A transformer of a diffusers class with the repository's weights.
+    """A transformer of a diffusers class with the repository's weights, or those of a GGUF file, where they are loaded.
 
     Args:
         kind: `WanTransformer3DModel` or `WanVACETransformer3DModel`.
         part: of the repository.
-        dtype: that it computes in; what its class declares to need float32 is kept in that.
-        storage: from the empty transformer to smaller types for some tensors (`ex4d.models.weights.load_into`).
-        device: where the weights go.
+        profile: how it is held in memory.
+        device: where the work is done.
+        gguf: a file to take the weights from instead, or None.
         progress: told about each tensor.
 
     Raises:
         Ex4dError: BAD_INPUT for files that do not fit.
     """
+    if gguf is not None:
+        return load_gguf(gguf, kind, part.config, compute_type(profile))
     with init_empty_weights():
         transformer = kind.from_config(dict(part.config))
     load_into(
         transformer,
         part.weights,
         part.rename,
-        dtype=dtype,
-        keep_float32=kind._keep_in_fp32_modules,
-        storage=storage(transformer),
-        device=device,
+        dtype=compute_type(profile),
+        keep_float32=kind._keep_in_fp32_modules,  # what its class declares to need float32
+        storage=storage_for(profile, transformer),
+        device=load_device(profile, device),
         progress=lambda done, total: progress("Loading the model", done, total),
     )
     return transformer.requires_grad_(False)
+
+
+def compute_type(profile: Profile) -> torch.dtype:
+    """What networks compute in, in a memory profile."""
+    return torch.float32 if profile.weights == "float32" else torch.bfloat16
 
 
 def load_autoencoder(repository: Repository, *, dtype: torch.dtype, device: torch.device) -> AutoencoderKLWan:

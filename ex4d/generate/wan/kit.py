@@ -13,8 +13,8 @@ from diffusers import WanTransformer3DModel
 
 from ex4d.generate.diffusion.encoders import ImageEncoder
 from ex4d.generate.diffusion.guidance import Prompts
-from ex4d.generate.diffusion.load import Progress, load_transformer
-from ex4d.generate.diffusion.memory import Profile, load_device, load_gguf, place, storage_for
+from ex4d.generate.diffusion.load import Progress, compute_type, load_transformer
+from ex4d.generate.diffusion.memory import Profile, place
 from ex4d.generate.diffusion.model import LatentVideo
 from ex4d.generate.diffusion.rig import Networks
 from ex4d.generate.diffusion.speed.loras import add_loras, fuse_loras
@@ -61,19 +61,8 @@ class WanKit:
 
     def networks(self, profile: Profile, device: torch.device, progress: Progress) -> Networks:
         """See `Kit.networks`."""
-        part = self.repository.part("transformer")
-        dtype = compute_type(profile)
-        if self._gguf is not None:
-            transformer = load_gguf(self._gguf, WanTransformer3DModel, part.config, dtype)
-        else:
-            transformer = load_transformer(
-                WanTransformer3DModel,
-                part,
-                dtype=dtype,
-                storage=lambda empty: storage_for(profile, empty),
-                device=load_device(profile, device),
-                progress=progress,
-            )
+        part, dtype = self.repository.part("transformer"), compute_type(profile)
+        transformer = load_transformer(WanTransformer3DModel, part, profile, device, self._gguf, progress)
         adapter = read_adapter(self._adapter, transformer)
         add_adapter(transformer, adapter, self._strength, dtype)
         facts: dict[str, Any] = {"adapter": {"rank": adapter.rank, "strength": self._strength}}
@@ -148,8 +137,3 @@ def transformer_elsewhere(
     networks = kit.networks(held, device, lambda *_: None)
     place(networks.transformer, None, None, held, device)
     return networks.transformer
-
-
-def compute_type(profile: Profile) -> torch.dtype:
-    """What networks compute in, in a memory profile."""
-    return torch.float32 if profile.weights == "float32" else torch.bfloat16
