@@ -14,6 +14,7 @@ to weights (`diff`), biases (`diff_b`) and modulations (`diff_m`).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,9 +216,14 @@ def _load(transformer: Any, lora: _Lora, name: str, dtype: torch.dtype) -> None:
         "rank_pattern": {f"^{re.escape(module)}": rank for module, rank in ranks.items()},
         "alpha_pattern": {f"^{re.escape(module)}": lora.alpha.get(module, rank) for module, rank in ranks.items()},
     }
-    # low_cpu_mem_usage: the tensors above become the parameters. Else they would be rounded to the type in which the
-    # layer's weights are kept, which may be float8.
-    transformer.load_lora_adapter(state, prefix=None, adapter_name=name, metadata=config, low_cpu_mem_usage=True)
+    with warnings.catch_warnings():  # peft asks whether a second adapter is meant
+        warnings.simplefilter("ignore", UserWarning)
+        transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name, metadata=config)
+    # peft has rounded them to the type in which the layer's weights are kept, which may be float8.
+    for module in ranks:
+        layer = transformer.get_submodule(module)
+        for side, matrices in (("A", layer.lora_A), ("B", layer.lora_B)):
+            matrices[name].weight = nn.Parameter(state[f"{module}.lora_{side}.weight"], requires_grad=False)
 
 
 def _add(parameter: Tensor, difference: Tensor, lora: LoraFile, name: str) -> None:
