@@ -11,6 +11,7 @@ from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 STEP: Final = 16  # pixels: 8 to a latent, 2 latents to a patch
 ASPECT: Final = 0.015  # how far the aspect may be off; less cannot be seen
+NEAR: Final = 0.16  # of areas, as the difference of their logarithms: further off is no result of `working_size`
 # Pixels of a frame, by quality preset.
 AREAS: Final = MappingProxyType({"512": 512 * 512, "480p": 832 * 480, "720p": 1280 * 720})
 
@@ -18,8 +19,9 @@ AREAS: Final = MappingProxyType({"512": 512 * 512, "480p": 832 * 480, "720p": 12
 def working_size(width: int, height: int, quality: str, wanted: tuple[int, int] = (0, 0)) -> tuple[int, int]:
     """Width and height to paint a shot at, both multiples of 16.
 
-    Of the sizes whose aspect is within 1.5 % of the shot's, the one whose area is nearest to the preset's; where there
-    is no such size, the one that is nearest in aspect.
+    A size that can be painted as it is, and whose area is near the preset's, stays: a shot that was rendered at its
+    working size is not resampled. Otherwise, of the sizes whose aspect is within 1.5 % of the shot's, the one whose
+    area is nearest to the preset's; where there is no such size, the one that is nearest in aspect.
 
     Args:
         width: of the shot's frames, in pixels.
@@ -43,6 +45,8 @@ def working_size(width: int, height: int, quality: str, wanted: tuple[int, int] 
     if quality not in AREAS:
         raise Ex4dError(BAD_INPUT, f"There is no quality '{quality}'.", f"Choose: {', '.join(AREAS)}.")
     area, aspect = AREAS[quality], max(width, height) / min(width, height)
+    if width % STEP == 0 and height % STEP == 0 and abs(math.log(width * height / area)) <= NEAR:
+        return width, height
 
     def off(size: tuple[int, int]) -> tuple[float, float]:
         long, short = size
