@@ -111,7 +111,7 @@ class ModelRig:
         self._model: VideoModel | None = None
         self._loaded: list[nn.Module | None] = []
         self._shared = ExitStack()
-        self._notes: list[str] = []
+        self.notes: list[str] = []
 
     def open(self) -> VideoModel:
         """See `Rig.open`."""
@@ -130,7 +130,7 @@ class ModelRig:
                 f"The GPU's memory ran out in the memory profile '{before.name}', and there is no smaller one.",
                 "Close what else uses the GPU, or choose a lower quality or a shorter window.",
             )
-        self._notes.append(f"Memory ran out in the profile '{before.name}'; went on in '{less.name}'.")
+        self.notes.append(f"Memory ran out in the profile '{before.name}'; went on in '{less.name}'.")
         self._profile = less
 
     def close(self) -> None:
@@ -151,6 +151,7 @@ class ModelRig:
         self._loaded.append(vae)
         placed = place(networks.transformer, vae, networks.geometry, profile, device)
         switched = apply_speed(networks.transformer, self._speed, self._steps, device)
+        self.notes += [note for note in switched["notes"] if note not in self.notes]
         self._shared.enter_context(
             several_gpus(
                 networks.transformer,
@@ -162,7 +163,7 @@ class ModelRig:
             )
         )
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        facts = {"device": name, "memory": placed, "speed": switched, "rig_notes": self._notes, **networks.facts}
+        facts = {"device": name, "memory": placed, "speed": switched, **networks.facts}
         self._record({"options": self._settled(), **facts})
         return self._kit.model(networks, WanLatents(vae), self._prompts, profile, progress)
 
@@ -177,6 +178,6 @@ class ModelRig:
     def _read_prompts(self) -> Prompts:
         stream = True if self._profile.stream else None
         encoded: list[Tensor] = encode_prompts(
-            self._kit.repository, self._texts, self.device, self._dtype, self._progress, self._notes.append, stream
+            self._kit.repository, self._texts, self.device, self._dtype, self._progress, self.notes.append, stream
         )
         return Prompts(*(text[None] for text in encoded))
