@@ -93,6 +93,8 @@ def _status(layout, state, columns):
         row = box.row(align=True)
         row.progress(factor=state.progress, text=state.phase)
         row.operator("ex4d.cancel", text="", icon="X")
+        if state.left:
+            box.label(text=state.left, icon="TIME")
     if state.link in (ev.OFF, ev.FAILED, ev.RECONNECTING):
         row = box.row(align=True)
         row.operator("ex4d.start_backend", icon="PLAY")

@@ -199,6 +199,7 @@ class EX4D_PG_Status(bpy.types.PropertyGroup):
     link: StringProperty(default="OFF")  # a state of core.events
     job_id: StringProperty()  # of the job that the bar shows; "" = none
     phase: StringProperty()
+    left: StringProperty()  # time until the phase is done; "" = nobody can tell
     progress: FloatProperty(subtype="FACTOR", min=0.0, max=1.0)
 
 

@@ -39,11 +39,11 @@ def pump(budget_s: float = 0.004) -> int:
     if _switched_on:
         _switched_on.clear()
         _guarded("looking for jobs", handlers.look_for_jobs)
-    end = time.monotonic() + budget_s
     # Strips and objects must not change under a renderer.
     rendering = bpy.app.is_job_running("RENDER") or bpy.app.is_job_running("OBJECT_BAKE")
     if not rendering:
         _guarded("keeping options", options.keep_up)
+    end = time.monotonic() + budget_s
     handled = 0
     while time.monotonic() < end:
         if _waiting and not rendering:
@@ -88,8 +88,8 @@ def _dispatch(event: ev.Event) -> None:
             if not jobs.is_known(info.job_id):  # of a file that was open before
                 return
             count = f"{info.done}/{info.total}  " if info.total else ""
-            left = "" if info.seconds_left is None else f", {_time(info.seconds_left)} left"
-            status.progress(info.job_id, f"{count}{info.phase or info.state}{left}", info.done, info.total)
+            left = "" if info.seconds_left is None else f"About {_time(info.seconds_left)} left"
+            status.progress(info.job_id, f"{count}{info.phase or info.state}", info.done, info.total, left)
         case ev.GlimpseArrived() if jobs.is_known(event.job_id):
             glimpse.show(event.job_id, event.width, event.height, event.rgb)
         case ev.FileArrived():

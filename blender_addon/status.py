@@ -33,10 +33,10 @@ def fail(error: Ex4dError) -> None:
     say(error.message, hint=error.hint, level="ERROR")
 
 
-def progress(job_id: str, phase: str, done: int, total: int) -> None:
-    """Move the bar."""
+def progress(job_id: str, phase: str, done: int, total: int, left: str = "") -> None:
+    """Move the bar. `left`: how long the phase still takes, in words."""
     status = get()
-    status.job_id, status.phase = job_id, phase
+    status.job_id, status.phase, status.left = job_id, phase, left
     status.progress = done / total if total > 0 else 0.0
 
 
@@ -44,7 +44,7 @@ def idle(job_id: str = "") -> None:
     """Take the bar away (only if it shows this job, where one is given)."""
     status = get()
     if not job_id or status.job_id == job_id:
-        status.job_id, status.phase, status.progress = "", "", 0.0
+        status.job_id, status.phase, status.left, status.progress = "", "", "", 0.0
 
 
 def redraw() -> None:

@@ -14,7 +14,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._phase = ""
-        self._done, self._since = 0, 0.0  # where the phase stood when it was first heard of, and when that was
+        self._first = self._last = (0, 0.0)  # steps done when it was first heard of, and when that was; the same now
 
     def seconds_left(self, phase: str, done: int, total: int, now: float) -> int | None:
         """Seconds until `done` will be `total`; None where nobody can tell yet.
@@ -25,9 +25,13 @@ class Pace:
             total: steps in all; 0 = not known.
             now: seconds on a steady clock.
         """
-        if phase != self._phase or done < self._done:
-            self._phase, self._done, self._since = phase, done, now
-        steps, seconds = done - self._done, now - self._since
+        if phase != self._phase or done < self._last[0]:
+            self._phase, self._first, self._last = phase, (done, now), (done, now)
+        elif done > self._last[0]:
+            self._last = (done, now)
+        steps, seconds = self._last[0] - self._first[0], self._last[1] - self._first[1]
         if steps < 1 or seconds < _LEAST_S or not done <= total:
             return None
-        return math.ceil((total - done) * seconds / steps)
+        step = seconds / steps
+        into = min(now - self._last[1], step) if done < total else 0.0  # the step that is being done
+        return math.ceil((total - done) * step - into)
