@@ -16,8 +16,7 @@ from ex4d.generate.diffusion.model import VideoModel, Window
 from ex4d.generate.diffusion.sampler import sample
 from ex4d.generate.diffusion.schedule import Schedule
 from ex4d.generate.vace.condition import control, kept, reference_latents
-from ex4d.generate.vace.model import Reference, VaceModel
-from ex4d.values import U8
+from ex4d.generate.vace.model import Reference, Showing, VaceModel
 from scripts._tiny_models import write_vace
 
 FRAMES, HEIGHT, WIDTH, STEPS, SHIFT, CFG = 9, 32, 48, 4, 3.0, 5.0
@@ -53,11 +52,8 @@ def _prompts(pipe: WanVACEPipeline) -> Prompts:
     return Prompts(*pipe.encode_prompt(PROMPT, NEGATIVE, max_sequence_length=512))
 
 
-def _model(pipe: WanVACEPipeline, scale: float = 1.0, reference: U8 | None = None, batched: bool = False) -> VideoModel:
-    return VaceModel(
-        pipe.transformer, WanLatents(pipe.vae), _prompts(pipe), torch.device("cpu"),
-        conditioning_scale=scale, edge=0, reference=reference, batched=batched,
-    )  # fmt: skip
+def _model(pipe: WanVACEPipeline, showing: Showing = Showing()) -> VideoModel:  # noqa: B008 - frozen
+    return VaceModel(pipe.transformer, WanLatents(pipe.vae), _prompts(pipe), torch.device("cpu"), showing)
 
 
 def _noise(frames: int) -> Tensor:
@@ -84,7 +80,7 @@ def _theirs(pipe: WanVACEPipeline, window: Window, noise: Tensor, **more: object
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_the_final_latents_are_those_of_the_pipeline(pipeline: WanVACEPipeline, scale: float) -> None:
     window, noise = _window(), _noise(FRAMES)
-    ours = _ours(_model(pipeline, scale=scale), window, noise)
+    ours = _ours(_model(pipeline, Showing(scale=scale)), window, noise)
     theirs = _theirs(pipeline, window, noise, conditioning_scale=scale)
     assert (ours - noise).abs().max() > 0.1  # the loop went somewhere
     assert (ours - theirs).abs().max() <= 1e-4
@@ -93,7 +89,7 @@ def test_the_final_latents_are_those_of_the_pipeline(pipeline: WanVACEPipeline, 
 def test_a_reference_is_one_more_latent_frame_of_the_pipeline(pipeline: WanVACEPipeline) -> None:
     window, noise = _window(), _noise(FRAMES)
     picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    ours = _ours(_model(pipeline, reference=picture), window, noise)
+    ours = _ours(_model(pipeline, Showing(reference=picture)), window, noise)
     # The pipeline paints the reference anew: between its steps, what is known of it is put back.
     reference = Reference.of(reference_latents(picture, HEIGHT, WIDTH, WanLatents(pipeline.vae)))
     schedule = Schedule(STEPS, SHIFT)
@@ -133,7 +129,7 @@ class _FlatLatents:
 def test_guidance_in_one_pass_is_guidance_in_two(pipeline: WanVACEPipeline) -> None:
     window, noise = _window(), _noise(FRAMES)
     two = _ours(_model(pipeline), window, noise)
-    one = _ours(_model(pipeline, batched=True), window, noise)
+    one = _ours(_model(pipeline, Showing(batched=True)), window, noise)
     assert (one - two).abs().max() <= 1e-4
 
 

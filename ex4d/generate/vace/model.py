@@ -14,11 +14,22 @@ from torch import Tensor
 from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts, guided
 from ex4d.generate.diffusion.model import LatentVideo, Window
+from ex4d.generate.diffusion.speed.caches import begin_window
 from ex4d.generate.vace.condition import LATENTS, control, kept, reference_latents, with_reference
 from ex4d.values import U8
 
 _REFERENCE_SEED = 0x56414345  # of the noise over a reference, which is the same for every shot
 _GREY = np.uint8(128)  # what is to be painted looks like
+
+
+@dataclass(frozen=True, eq=False)
+class Showing:
+    """How windows are shown to the network."""
+
+    scale: float = 1.0  # how strongly it keeps to what it is shown; it was trained with 1
+    edge: int = 0  # pixels, see `ex4d.generate.vace.condition.kept`
+    batched: bool = False  # both prompts in one pass
+    reference: U8 | None = None  # [h, w, 3] sRGB of any size: a picture of the same scene to keep to
 
 
 class VaceModel:
@@ -30,11 +41,7 @@ class VaceModel:
         vae: LatentVideo,
         prompts: Prompts,
         device: torch.device,
-        *,
-        conditioning_scale: float,
-        edge: int,
-        reference: U8 | None,
-        batched: bool,
+        showing: Showing,
     ) -> None:
         """Takes networks that are loaded and placed.
 
@@ -43,33 +50,31 @@ class VaceModel:
             vae: the autoencoder.
             prompts: encoded.
             device: where latents live.
-            conditioning_scale: how strongly the network keeps to what it is shown; it was trained with 1.
-            edge: see `ex4d.generate.vace.condition.kept`.
-            reference: [h, w, 3] sRGB of any size, a picture of the same scene to keep to.
-            batched: run positive and negative prompt in one pass.
+            showing: how windows are shown to the network.
         """
         self.vae, self.device = vae, device
-        self._transformer, self._prompts = transformer, prompts
-        self._scale, self._edge, self._reference, self._batched = conditioning_scale, edge, reference, batched
+        self._transformer, self._prompts, self._showing = transformer, prompts, showing
 
     @torch.no_grad()
     def condition(self, window: Window) -> VaceConditioned:
         """See `VideoModel.condition`."""
-        keep = kept(window, self._edge)
+        begin_window(self._transformer)
+        showing = self._showing
+        keep = kept(window, showing.edge)
         channels = control(window.colour, keep, self.vae)
         palette = LatentPalette.fit(channels[:, :LATENTS], np.where(keep[..., None], window.colour, _GREY))
         reference = None
-        if self._reference is not None:
+        if showing.reference is not None:
             height, width = keep.shape[1:]
-            reference = Reference.of(reference_latents(self._reference, height, width, self.vae).to(self.device))
+            reference = Reference.of(reference_latents(showing.reference, height, width, self.vae).to(self.device))
             channels = with_reference(channels, reference.latents)
         return VaceConditioned(
             palette=palette,
             transformer=self._transformer,
             control=channels.to(self.device),
-            scale=self._scale,
+            scale=showing.scale,
             prompts=self._prompts,
-            batched=self._batched,
+            batched=showing.batched,
             reference=reference,
         )
 

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from ex4d.generate.diffusion.memory import MEMORY_SETTINGS
 from ex4d.generate.diffusion.settings import WAN_NEGATIVE, sampling_settings
+from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
 from ex4d.generate.settings import Setting
 
 # Neither a camera move nor a lens: what was seen tells them, and a prompt that says otherwise works against it.
@@ -18,6 +22,28 @@ PROMPT: Final = "Realistic footage of one continuous scene, natural light, sharp
 STEPS: Final = 30
 CFG: Final = 5.0
 SHIFT: Final = 3.0
+
+
+def _speed_settings() -> Iterator[Setting]:
+    """Those of speed that this model bears: no step-distilled LoRA is known for it, and no first-block cache."""
+    for setting in SPEED_SETTINGS:
+        if setting.name == "speed":
+            yield replace(
+                setting,
+                help="exact: nothing is traded for time; fast: compiled, the best attention there is, and a cache. "
+                "Each switch below can be set by itself.",
+                choices=("exact", "fast"),
+            )
+        elif setting.name == "cache":
+            yield replace(
+                setting,
+                help="Leave out steps that can be guessed: taylor leaves out steps in between and follows the trend. "
+                "Not with 8 steps or fewer.",
+                choices=tuple(choice for choice in setting.choices if choice != "first-block"),
+            )
+        elif setting.name not in ("distilled", "cache_threshold"):
+            yield setting
+
 
 VACE_SETTINGS: Final[tuple[Setting, ...]] = (
     *sampling_settings(steps=STEPS, cfg=CFG, shift=SHIFT, prompt=PROMPT, negative_prompt=WAN_NEGATIVE, quality="480p"),
@@ -37,4 +63,6 @@ VACE_SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "model", "", "Folder of Wan2.1-VACE, 1.3B or 14B; left empty, where `ex4d models` keeps it.", group="Weights"
     ),
+    *MEMORY_SETTINGS,
+    *_speed_settings(),
 )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `wan-vace` generator as a member of the table of generators. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ex4d.generate.diffusion.requirements import missing_packages, need_packages
+from ex4d.generate.diffusion.sizes import working_size
+from ex4d.generate.door import GenerateRequest
+from ex4d.generate.settings import Value, read_settings
+from ex4d.generate.vace.settings import VACE_SETTINGS
+from ex4d.values import U8
+from shared_protocol.errors import Ex4dError
+
+if TYPE_CHECKING:
+    from ex4d.generate.vace.job import VaceJob
+
+
+class VaceGenerator:
+    """Wan2.1-VACE: paints what the source camera did not see. The 1.3B model is the one for small cards."""
+
+    name = "wan-vace"
+    label = "Wan2.1-VACE (small cards)"
+    licence = "Apache-2.0 (code and weights)"
+    commercial_use = True
+    # It keeps what the mask says was seen, and was not trained on walls: the less of them hide true background, the
+    # less it has to make up.
+    geometry = "bounded"
+    lead_in = 0  # any pixels that were seen will do, in whichever frames: none has to be whole
+    settings = VACE_SETTINGS
+
+    def available(self) -> tuple[bool, str]:
+        """Whether packages and weights are here, in the places where `ex4d models` keeps them."""
+        missing = missing_packages()
+        if missing:
+            return False, missing
+        from ex4d.models.places import need_model
+
+        try:
+            need_model("wan-vace-1.3b")
+        except Ex4dError as error:
+            return False, str(error)
+        return True, ""
+
+    def size(self, width: int, height: int, options: Mapping[str, Value]) -> tuple[int, int]:
+        """The shot's aspect in multiples of 16 pixels, as many as the quality says."""
+        values = read_settings(self.settings, options, self.name)
+        wanted = int(values["width"]), int(values["height"])
+        return working_size(width, height, str(values["quality"]), wanted)
+
+    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+        """See `ex4d.generate.door.Generator.identity`. The first time, all weights are read once."""
+        return self._job(options).identity()
+
+    def frames(self, request: GenerateRequest) -> Iterator[tuple[int, U8]]:
+        """See `ex4d.generate.door.Generator.frames`."""
+        if not request.wanted:
+            return
+        height, width = request.conditioning.mask.shape[1:]
+        yield from self._job(request.options).frames(request, self.size(width, height, request.options))
+
+    def _job(self, options: Mapping[str, Value]) -> VaceJob:
+        values = read_settings(self.settings, options, self.name)
+        need_packages()
+        from ex4d.generate.vace.job import VaceJob
+
+        return VaceJob(values)
