@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -69,6 +70,11 @@ class Count:
         """How many since this was last asked."""
         count, self.blocks = self.blocks, 0
         return count
+
+
+def endless(_device: str) -> None:
+    """A maker that never comes back."""
+    threading.Event().wait()
 
 
 def no_weights(_device: str) -> None:

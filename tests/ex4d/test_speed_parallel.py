@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ def passes(transformer: Any) -> list[Tensor]:
     ]
 
 
-@pytest.mark.parametrize("kind", ["wan", "vace"])
+@pytest.mark.parametrize("kind", ["wan", pytest.param("vace", marks=pytest.mark.slow)])
 def test_two_processes_come_to_what_one_does_and_the_end_of_one_is_told(kind: str) -> None:
     transformer = {"wan": small_wan, "vace": small_vace}[kind]()
     apply_speed(transformer, TWO, STEPS)
@@ -91,6 +94,22 @@ def test_a_follower_that_cannot_load_says_why() -> None:
             raise AssertionError("nothing was loaded")
     assert error.value.code == NOT_FOUND
     assert not dist.is_initialized()
+
+
+def test_a_follower_ends_with_the_process_that_leads_it() -> None:
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "ex4d.generate.diffusion.speed.rank"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    )
+    try:
+        assert follower.stdin is not None
+        follower.stdin.write(json.dumps({"device": "cpu", "function": "speed_cases:endless", "arguments": {}}) + "\n")
+        follower.stdin.close()  # as the system does when a process is gone
+        assert follower.wait(timeout=120) != 0
+    finally:
+        follower.kill()
 
 
 def test_loading_can_be_stopped() -> None:

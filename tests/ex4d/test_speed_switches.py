@@ -53,6 +53,9 @@ def test_every_switch_takes_effect_and_states_its_deviation() -> None:
     assert by_name["fast"].effect["compile"]
     assert by_name["fast"].effect["cache"] == "first-block"
     assert not any(row.effect["notes"] for row in rows)
+    assert not by_name["exact"].effect["deviations"]
+    assert set(by_name["fast"].effect["deviations"]) == {"compile", "first-block"}
+    assert all(row.effect["deviations"] for row in rows if row.switch not in ("exact", "attention auto"))
     assert len(table(rows).splitlines()) == 2 + len(rows)
     fused = transformer.blocks[0].attn1.to_q
     assert type(fused) is torch.nn.Linear

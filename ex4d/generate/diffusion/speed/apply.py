@@ -11,7 +11,7 @@ import torch
 from ex4d.generate.diffusion.speed.attention import resolve_attention, set_attention
 from ex4d.generate.diffusion.speed.caches import begin_window, disable_cache, enable_cache
 from ex4d.generate.diffusion.speed.compile import compile_blocks, uncompile_blocks
-from ex4d.generate.diffusion.speed.settings import ATTENTION, Speed
+from ex4d.generate.diffusion.speed.settings import ATTENTION, DEVIATIONS, Speed
 
 __all__ = ["apply_speed", "begin_window", "check_speed", "remove_speed"]
 
@@ -40,7 +40,7 @@ def apply_speed(
 
     Returns:
         What took effect, in JSON values: `attention`, `compile`, `cache`, `batched_cfg`, `notes` (what was asked for
-        and did not, with reasons), `versions`.
+        and did not, with reasons), `deviations` (from the exact result, in words), `versions`.
 
     Raises:
         Ex4dError: UNAVAILABLE for an attention that does not work here, UNSUPPORTED for a cache that the model does not
@@ -57,12 +57,22 @@ def apply_speed(
         notes += [f"Not compiled: {reason}."] if reason else []
     cache, remark = enable_cache(transformer, speed, steps)
     notes += [remark] if remark else []
+    active = {
+        "compile": compiled,
+        "attention": attention != "exact",
+        "batched_cfg": speed.batched_cfg,
+        "fuse_loras": speed.fuse_loras,
+        "first-block": cache == "first-block",
+        "taylor": cache == "taylor",
+        "distilled": speed.distilled,
+    }
     return {
         "attention": ATTENTION[attention],
         "compile": compiled,
         "cache": cache,
         "batched_cfg": speed.batched_cfg,
         "notes": notes,
+        "deviations": {name: text for name, text in DEVIATIONS.items() if active[name]},
         "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
     }
 

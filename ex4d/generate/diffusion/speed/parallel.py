@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ex4d.generate.diffusion.speed.attention import resolve_attention
 from ex4d.generate.diffusion.speed.context_parallel import ContextParallel, token_count
 from ex4d.generate.diffusion.speed.followers import Followers
-from ex4d.generate.diffusion.speed.rank import join_group
+from ex4d.generate.diffusion.speed.rank import join_group, leave_group
 from ex4d.generate.diffusion.speed.settings import Speed
 from shared_protocol.errors import UNAVAILABLE, Ex4dError
 
@@ -104,8 +104,7 @@ def several_gpus(
             if leader is not None:
                 leader.leave(transformer)
             if dist.is_initialized():
-                with suppress(RuntimeError):  # it may have been torn down when a follower ended
-                    dist.destroy_process_group()
+                leave_group(orderly)
 
 
 class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types

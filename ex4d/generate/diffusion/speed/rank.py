@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -51,6 +51,19 @@ def join_group(backend: str, store: str, rank: int, world: int, seconds: float) 
     )
 
 
+def leave_group(orderly: bool) -> None:
+    """Is no rank any more.
+
+    Args:
+        orderly: all leave, after the last exchange. Else what is under way is given up: NCCL would wait for it.
+    """
+    if orderly or dist.get_backend() != "nccl":
+        dist.destroy_process_group()
+    else:
+        with suppress(RuntimeError):  # it may have been given up already, when a follower ended
+            dist.distributed_c10d._abort_process_group()
+
+
 def serve(job: dict[str, Any], lines: Iterator[dict[str, Any]], say: TextIO) -> None:
     """Loads the transformer, joins, and takes part in passes until it is told to end."""
     device = torch.device(job["device"])
@@ -69,7 +82,7 @@ def serve(job: dict[str, Any], lines: Iterator[dict[str, Any]], say: TextIO) -> 
             _take_part(transformer, shared, device, line)
         else:
             break
-    dist.destroy_process_group()
+    leave_group(True)
 
 
 @torch.no_grad()
