@@ -6,23 +6,31 @@ What it shares with `wan`, loop, windows, memory and speed, is in `test_wan_gene
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ex4d.cameras import preset_path, static_source
 from ex4d.generate import GenerateRequest, Generator
 from ex4d.generate.diffusion import unfinished
+from ex4d.generate.diffusion.memory import CPU
+from ex4d.generate.diffusion.speed.settings import LoraFile
 from ex4d.generate.vace.generator import VaceGenerator
 from ex4d.generate.vace.job import source_picture
+from ex4d.generate.vace.kit import VaceKit
+from ex4d.generate.vace.model import Showing
+from ex4d.models.repository import open_repository
 from ex4d.scene import build_scene
 from ex4d.values import U8, Clip, Conditioning, DepthVideo, Shot, ShotConditioning
-from scripts._tiny_models import write_vace, write_wan
+from scripts._tiny_models import write_lora, write_vace, write_wan
 from shared_protocol.errors import BAD_INPUT, CANCELLED, NOT_FOUND, UNAVAILABLE, UNSUPPORTED, Ex4dError
 
 VACE: Generator = VaceGenerator()
@@ -190,3 +198,17 @@ def test_the_usual_place_is_enough(models: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("EX4D_MODELS", str(tmp_path))
     assert VACE.available() == (True, "")
     assert len(VACE.identity({})) > 3
+
+
+def test_another_gpu_gets_the_same_transformer(models: Path, tmp_path: Path) -> None:
+    lora = LoraFile(write_lora(tmp_path / "lora.safetensors"), 0.7)
+    repository, device = open_repository(models / "vace", "vace"), torch.device("cpu")
+    kit = VaceKit(repository, loras=[lora], fuse=False, gguf=None, device=device, showing=Showing())
+    here = kit.networks(CPU, device, lambda *_: None).transformer
+    maker = kit.maker(CPU)
+    module, function = maker.function.split(":")
+    there = getattr(import_module(module), function)(device, **json.loads(json.dumps(maker.arguments)))
+    ours, theirs = here.state_dict(), there.state_dict()
+    assert any("lora_A" in name for name in ours)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
