@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,14 @@ def test_two_processes_come_to_what_one_does_and_the_end_of_one_is_told(kind: st
     alone = passes(transformer)
     tokens: list[int] = []
     watch = transformer.blocks[1].register_forward_pre_hook(lambda _block, inputs: tokens.append(inputs[0].shape[1]))
-    with pytest.raises(Ex4dError) as error:  # noqa: PT012
-        with several_gpus(transformer, TWO, STEPS, Maker(f"speed_cases:small_{kind}", {}), CPU):
-            together = passes(transformer)
-            again = passes(transformer)
-            shared = set(tokens)
-            (follower,) = children()
-            os.kill(follower, signal.SIGKILL)
+    with ExitStack() as stack:
+        stack.enter_context(several_gpus(transformer, TWO, STEPS, Maker(f"speed_cases:small_{kind}", {}), CPU))
+        together = passes(transformer)
+        again = passes(transformer)
+        shared = set(tokens)
+        (follower,) = children()
+        os.kill(follower, signal.SIGKILL)
+        with pytest.raises(Ex4dError) as error:
             ask(transformer, 900.0)
     for one, two, three in zip(alone, together, again, strict=True):
         torch.testing.assert_close(two, one, atol=1e-5, rtol=0)

@@ -85,7 +85,6 @@ def several_gpus(
         }
         followers = Followers(job, devices)
         leader: _Leader | None = None
-        orderly = False
         try:
             followers.wait_ready(waiting)
             if device.type == "cuda":
@@ -94,12 +93,12 @@ def several_gpus(
             leader = _Leader(followers, ContextParallel(transformer, device, job["attention"]))
             HookRegistry.check_if_exists_or_initialize(transformer).register_hook(leader, _HOOK)
             yield
-            orderly = True
-        except Exception as error:
+        except Exception as error:  # also one of connecting, before there is a leader
             if (fault := followers.fault(error)) is not None:
                 raise fault from error
             raise
         finally:
+            orderly = leader is not None and not leader.broken
             followers.stop(orderly)
             if leader is not None:
                 leader.leave(transformer)
@@ -116,9 +115,27 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
         super().__init__()
         self._followers, self._shared = followers, shared
         self._state = StateManager(BaseState)
-        self._handle: Any = None
+        self.broken = False  # a pass did not come to its end: followers may wait in the middle of it
 
-    def pre_forward(self, module: Any, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def new_forward(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+        self.broken = True
+        try:
+            self._send(module, kwargs)
+            # Registered here and now, it comes after hooks that add to the patches for the length of a call.
+            handle = module.patch_embedding.register_forward_hook(_send_patches)
+            try:
+                output = self.fn_ref.original_forward(*args, **kwargs)
+            finally:
+                handle.remove()
+            self._followers.check()
+        except Exception as error:
+            if (fault := self._followers.fault(error)) is not None:
+                raise fault from error
+            raise
+        self.broken = False
+        return output
+
+    def _send(self, module: Any, kwargs: Mapping[str, Any]) -> None:
         tensors = {name: value.contiguous() for name, value in kwargs.items() if isinstance(value, Tensor)}
         self._followers.tell(
             {
@@ -131,15 +148,6 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
         for tensor in tensors.values():
             dist.broadcast(tensor, src=0)
         self._shared.expect(token_count(module, tensors["hidden_states"]))
-        self._forget()
-        # Registered here and now, it comes after hooks that add to the patches for the length of a call.
-        self._handle = module.patch_embedding.register_forward_hook(_send)
-        return args, kwargs
-
-    def post_forward(self, module: Any, output: Any) -> Any:
-        self._forget()
-        self._followers.check()
-        return output
 
     def reset_state(self, module: Any) -> Any:
         self._state.reset()
@@ -148,7 +156,6 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
 
     def leave(self, transformer: Any) -> None:
         """Off the transformer, which is whole again."""
-        self._forget()
         HookRegistry.check_if_exists_or_initialize(transformer).remove_hook(_HOOK, recurse=False)
         self._shared.remove()
 
@@ -158,13 +165,8 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
         except ValueError:  # there is none
             return None
 
-    def _forget(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
 
-
-def _send(_module: nn.Module, _inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+def _send_patches(_module: nn.Module, _inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
     embedded = embedded.contiguous()
     dist.broadcast(embedded, src=0)
     return embedded
