@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,20 @@ class Job:
             more_frames: that the network sees beside those of a window.
             sizes: fields of `Workload` that are this generator's own.
         """
+        plan = self.plan(size, request.seed)
+        request.progress("Checking the weights", 0, 1)  # the first time they are all read
+        weights = self.identity()
+        request.record({"weights": weights, "sampling": asdict(plan)})
+        frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
+        workload = self.workload(frames + more_frames, size, **sizes)
+        rig = self.rig(kit, workload, progress=request.progress, record=request.record)
+        identity = {"weights": weights, "options": {name: self.values[name] for name in sorted(self.values)}}
+        yield from paint(request, plan, rig, identity)
+
+    def plan(self, size: tuple[int, int], seed: int) -> Plan:
+        """How a shot of that width and height is sampled."""
         values = self.values
-        plan = Plan(
+        return Plan(
             width=size[0],
             height=size[1],
             steps=self.steps,
@@ -119,28 +131,30 @@ class Job:
             window=int(values["window"]),
             overlap=int(values["overlap"]),
             glimpse_every=int(values["glimpse_every"]),
-            seed=request.seed,
+            seed=seed,
             whole_windows=self.speed.remembers(self.steps),
         )
-        request.progress("Checking the weights", 0, 1)  # the first time they are all read
-        weights = self.identity()
-        request.record({"weights": weights, "sampling": asdict(plan)})
-        frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
-        rig = ModelRig(
-            kit,
-            (str(values["prompt"]), str(values["negative_prompt"])),
-            self._workload(frames + more_frames, size, sizes),
-            self.wish,
-            self.speed,
-            self.steps,
-            progress=request.progress,
-            record=request.record,
-        )
-        identity = {"weights": weights, "options": {name: values[name] for name in sorted(values)}}
-        yield from paint(request, plan, rig, identity)
 
-    def _workload(self, frames: int, size: tuple[int, int], own: Mapping[str, Any]) -> Workload:
-        """What memory is predicted from."""
+    def rig(
+        self,
+        kit: Kit,
+        workload: Workload,
+        *,
+        progress: Callable[[str, int, int], None],
+        record: Callable[[Mapping[str, Any]], None],
+    ) -> ModelRig:
+        """What loads the model for a window of that size. Raises Ex4dError as `ModelRig` does."""
+        prompts = str(self.values["prompt"]), str(self.values["negative_prompt"])
+        return ModelRig(kit, prompts, workload, self.wish, self.speed, self.steps, progress=progress, record=record)
+
+    def workload(self, frames: int, size: tuple[int, int], **own: Any) -> Workload:
+        """What memory is predicted from.
+
+        Args:
+            frames: that the network sees of a window.
+            size: width and height.
+            own: fields that are this generator's own.
+        """
         part = self.repository.part
         vae = part("vae").config
         loras = 0 if self.speed.fuse_loras else sum(values_in(lora.file) for lora in self.loras)

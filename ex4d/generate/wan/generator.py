@@ -66,4 +66,4 @@ class WanGenerator:
         need_packages()
         from ex4d.generate.wan.job import WanJob
 
-        return WanJob(values)
+        return WanJob.of(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ex4d.generate.diffusion.job import Job, values_in
 from ex4d.generate.diffusion.memory import Encoder, encoder_of, read_wish
@@ -24,7 +25,12 @@ WAN = "wan-i2v-14b-480p"  # in `ex4d.models.registry.MODELS`
 class WanJob:
     """Options that were read, and the weights that they mean."""
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    def __init__(self, job: Job, adapter: Path) -> None:
+        """A job with Wan2.1-I2V, and the EX-4D checkpoint, a safetensors file."""
+        self._job, self._adapter = job, adapter
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> WanJob:
         """Finds the weights, and sees that they are the right ones; reads none.
 
         Args:
@@ -35,11 +41,11 @@ class WanJob:
         """
         wish = read_wish(values)
         repository = _repository(str(values["model"]), wish.gguf)
-        adapter = str(values["adapter"])
-        self._adapter = Path(adapter).expanduser() if adapter else need_model("ex4d")
-        _need_safetensors(self._adapter)
-        files = {f"ex4d/{self._adapter.name}": self._adapter}
-        self._job = Job.of(values, wish, repository, LIGHTX2V_I2V, files)
+        named = str(values["adapter"])
+        adapter = Path(named).expanduser() if named else need_model("ex4d")
+        _need_safetensors(adapter)
+        files = {f"ex4d/{adapter.name}": adapter}
+        return cls(Job.of(values, wish, repository, LIGHTX2V_I2V, files), adapter)
 
     def identity(self) -> dict[str, str]:
         """sha256 of every file that decides the pixels, by its name."""
@@ -47,8 +53,12 @@ class WanJob:
 
     def frames(self, request: GenerateRequest, size: tuple[int, int]) -> Iterator[tuple[int, U8]]:
         """The frames of `request`, of `size` = width, height."""
+        yield from self._job.paint(request, size, self.kit(request.seed), **self.sizes)
+
+    def kit(self, seed: int) -> WanKit:
+        """What loads the model; `seed` is that of the shot."""
         job = self._job
-        kit = WanKit(
+        return WanKit(
             job.repository,
             self._adapter,
             strength=float(job.values["adapter_strength"]),
@@ -56,18 +66,20 @@ class WanJob:
             fuse=job.speed.fuse_loras,
             gguf=job.wish.gguf,
             device=job.device,
-            seed=request.seed,
+            seed=seed,
             batched=job.batched,
         )
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Fields of `Workload` that other models do not have."""
+        job = self._job
         geometry = values_in(self._adapter, "latent_")
-        yield from job.paint(
-            request,
-            size,
-            kit,
-            image_encoder=encoder_of(job.repository.part("image_encoder").config, "image_encoder"),
-            geometry_encoder=Encoder(geometry),
-            adapters=0 if job.speed.fuse_loras else values_in(self._adapter) - geometry,
-        )
+        return {
+            "image_encoder": encoder_of(job.repository.part("image_encoder").config, "image_encoder"),
+            "geometry_encoder": Encoder(geometry),
+            "adapters": 0 if job.speed.fuse_loras else values_in(self._adapter) - geometry,
+        }
 
 
 def _repository(folder: str, gguf: Path | None) -> Repository:
