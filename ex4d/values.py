@@ -128,7 +128,7 @@ class Shot:
 class Conditioning:
     """What the generator is told about the new shot."""
 
-    colour: U8  # [T, h, w, 3] sRGB, black where the mask is False
+    colour: U8  # [T, h, w, 3] sRGB; where the mask is False black, but for what lossy videos have there
     mask: Bool  # [T, h, w] True = seen by the source camera
     coverage: F64  # [T] share of the picture that is seen, 0..1
     fps: Fraction
