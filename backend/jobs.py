@@ -188,7 +188,9 @@ class Jobs:
                 self._not_started()
                 return
         if self._ready:
-            self._names.ask(self._worker)
+            for job_id in self._names.ask(self._worker):
+                self._live[job_id] = replace(self._live[job_id], phase="Looking at the generator's files")
+                self._changed(job_id)
         if self._running:
             if self._kill_at is not None and now > self._kill_at:
                 _log.warning("worker %d does not stop; it is ended", self._worker.pid)
@@ -246,7 +248,7 @@ class Jobs:
         if event.error is not None:
             self._finish(event.job_id, event.error)
             return
-        info = replace(self._live[event.job_id], artifact=event.artifact)
+        info = replace(self._live[event.job_id], artifact=event.artifact, phase="")
         try:
             self._journal.add_artifact(event.artifact, info.kind, job)
             self._set(info)

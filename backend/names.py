@@ -24,12 +24,13 @@ class Names:
         """A job that waits."""
         self._waiting[job_id] = job
 
-    def ask(self, worker: Worker) -> None:
-        """Asks about those that nobody was asked about."""
-        for job_id, job in self._waiting.items():
-            if job_id not in self._asked:
-                self._asked.add(job_id)
-                worker.send(Name(job_id, job))
+    def ask(self, worker: Worker) -> list[str]:
+        """Asks about those that nobody was asked about. Returns which these are."""
+        asked = [job_id for job_id in self._waiting if job_id not in self._asked]
+        for job_id in asked:
+            self._asked.add(job_id)
+            worker.send(Name(job_id, self._waiting[job_id]))
+        return asked
 
     def take(self, job_id: str) -> m.Generate | None:
         """A job that waits no more; None where it did not."""

@@ -24,7 +24,8 @@ class _DoorMenu:
             self._choice(layout, "auto", "Automatic", True)
         doors = runtime.doors(self.kind)
         for door in doors:
-            self._choice(layout, door.name, door.label, door.available)
+            # With options it can be chosen all the same: one of them may say where its weights lie.
+            self._choice(layout, door.name, door.label, door.available or bool(door.settings))
             if not door.available:
                 layout.label(text=door.reason, icon="BLANK1")
         if not doors:

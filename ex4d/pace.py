@@ -30,8 +30,8 @@ class Pace:
         elif done > self._last[0]:
             self._last = (done, now)
         steps, seconds = self._last[0] - self._first[0], self._last[1] - self._first[1]
-        if steps < 1 or seconds < _LEAST_S or not done <= total:
+        if steps < 1 or now - self._first[1] < _LEAST_S or not done <= total:
             return None
-        step = seconds / steps
+        step = max(seconds / steps, (now - self._first[1]) / (steps + 1))  # one that is slow counts before it ends
         into = min(now - self._last[1], step) if done < total else 0.0  # the step that is being done
         return math.ceil((total - done) * step - into)

@@ -93,7 +93,7 @@ def test_a_shut_generator_and_a_wrong_option_fail_at_once_by_name(room: Room) ->
     info, _ = wait(client, client.submit(room.job(seed=1)))
     assert info.error is not None
     assert info.error.code == UNAVAILABLE
-    assert "ex4d models download steps" in info.error.message
+    assert "ex4d models download steps" in info.error.hint
     assert client.job(busy.job_id).state == m.RUNNING, "none of them waited for its turn"
 
 

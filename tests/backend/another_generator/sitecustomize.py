@@ -20,6 +20,7 @@ import numpy as np
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.settings import Setting, Value, read_settings
+from shared_protocol.errors import UNAVAILABLE, Ex4dError
 
 ROOM = Path(os.environ["EX4D_TEST_ROOM"])
 
@@ -43,6 +44,8 @@ class StepsGenerator:
         return 16, 16
 
     def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+        if (ROOM / "shut").exists():
+            raise Ex4dError(UNAVAILABLE, "The weights of 'steps' are missing.", "ex4d models download steps")
         while (ROOM / "read").exists():
             time.sleep(0.01)
         return {"weights": hashlib.sha256((ROOM / "weights").read_bytes()).hexdigest()}
