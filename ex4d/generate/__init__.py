@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from ex4d.generate.door import GenerateRequest, Generator
 from ex4d.generate.preview import PreviewGenerator
+from ex4d.generate.vace.generator import VaceGenerator
 from ex4d.generate.wan.generator import WanGenerator
 
 __all__ = ["GENERATORS", "GenerateRequest", "Generator"]
 
-GENERATORS: dict[str, Generator] = {"preview": PreviewGenerator(), "wan": WanGenerator()}
+GENERATORS: dict[str, Generator] = {
+    generator.name: generator for generator in (PreviewGenerator(), WanGenerator(), VaceGenerator())
+}
