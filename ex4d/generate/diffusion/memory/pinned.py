@@ -36,7 +36,7 @@ def pin(module: nn.Module, piece: int = PIECE, *, locked: bool = True) -> int:
 
     total, start, current = 0, piece, torch.empty(0, dtype=torch.uint8)
     for parameter in module.parameters():
-        if type(parameter.data) is not torch.Tensor or not parameter.data.is_contiguous():
+        if hasattr(parameter, "__tensor_flatten__") or not parameter.is_contiguous():
             continue  # int8 with its scales is several tensors in one; diffusers pins those itself
         size = parameter.numel() * parameter.element_size()
         if start + size > len(current):

@@ -27,6 +27,7 @@ _LAYER_BYTES: Final = {"float32": 4.0, "bfloat16": 2.0, "float8": 1.0, "int8": 1
 # Bytes per value of the largest layer, while it works: float8 is copied to bfloat16 and back; int8 to bfloat16; a GGUF
 # layer is unpacked through float32.
 _UNPACKED: Final = {"float32": 0, "bfloat16": 0, "float8": 3, "int8": 4, "gguf": 12}
+_CONTEXT: Final = 2 * (512 + 257)  # tokens of prompt and picture, as they come and as they are brought to its width
 # Channels at full resolution, in multiples of the first level's, that the autoencoder holds at its peak: the layer that
 # works and what each layer keeps of the frames before. 10 more for the workspace of the convolution.
 _DECODE: Final = 53 + 10
@@ -107,7 +108,8 @@ def sampling(workload: Workload, work_bytes: int = 2) -> int:
     inner = (6 if workload.adapters else 4) * network.ffn
     held = (2 * network.hints + 3 * bool(network.hints)) * network.width
     per_token = max(23 * network.width, round(8.5 * network.width) + inner) + held
-    return workload.tokens * (2 if workload.batched else 1) * per_token * work_bytes // 2
+    prompt = 2 * _CONTEXT * network.width
+    return (2 if workload.batched else 1) * (workload.tokens * per_token + prompt) * work_bytes // 2
 
 
 def encoding(workload: Workload, profile: Profile) -> int:

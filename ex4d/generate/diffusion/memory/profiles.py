@@ -15,7 +15,7 @@ Offload = Literal["none", "model", "block", "layer"]
 # over that of the prediction, by benchmarks/memory_prediction.py on a small model with random weights, where bfloat16
 # itself is 0.7 % from float32.
 _DEVIATIONS: Final = {
-    "float8": "weights of the blocks rounded to 8 bits (e4m3): about 2.4 % per step",
+    "float8": "weights of the blocks rounded to 8 bits (e4m3): about 2.6 % per step",
     "int8": "weights of the blocks rounded to 8 bits, a scale per row: about 0.7 % per step",
     "gguf": "weights as the GGUF file has them: about 0.7 % per step for Q8_0, more for smaller ones",
 }

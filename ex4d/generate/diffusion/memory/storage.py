@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ex4d.generate.diffusion.memory.profiles import Profile
+from ex4d.models import original_names
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ def store_in_int8(transformer: nn.Module) -> None:
     quantize_(transformer, Int8WeightOnlyConfig(), filter_fn=lambda _, name: name in layers)
 
 
-def load_gguf(file: Path, kind: type, config: Mapping[str, Any], compute: torch.dtype) -> Any:
+def load_gguf(file: Path, kind: Any, config: Mapping[str, Any], compute: torch.dtype) -> Any:
     """A transformer with the weights of a GGUF file, on the CPU.
 
     Args:
-        file: with Wan's own or diffusers' names.
+        file: with Wan's own names.
         kind: the class, `WanTransformer3DModel` or `WanVACETransformer3DModel`.
         config: what it is built from.
         compute: type of the work, and of what the file does not have in a smaller one.
@@ -85,21 +86,43 @@ def load_gguf(file: Path, kind: type, config: Mapping[str, Any], compute: torch.
     Raises:
         Ex4dError: BAD_INPUT for a file that is broken or of another model.
     """
+    import torch
     from diffusers import GGUFQuantizationConfig
 
+    with torch.device("meta"):
+        empty = kind.from_config(dict(config))
+    _check_names(file, set(empty.state_dict()))
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
         try:
-            model = kind.from_single_file(  # type: ignore[attr-defined]
+            model = kind.from_single_file(
                 str(file), config=folder, quantization_config=GGUFQuantizationConfig(compute), torch_dtype=compute
             )
-        except (ValueError, KeyError, IndexError, RuntimeError, OSError) as error:
-            text = f"{file} is not a GGUF file of this model: {str(error).splitlines()[0] if str(error) else error!r}"
+        except (ValueError, KeyError, RuntimeError, OSError) as error:
+            text = f"{file} does not fit the model: {error.args[0] if error.args else error!r}"
             raise Ex4dError(BAD_INPUT, text, _THIS_VERY) from error
-    if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
-        text = f"{file} lacks {len(empty)} tensors of the model: {', '.join(empty[:4])}."
-        raise Ex4dError(BAD_INPUT, text, _THIS_VERY)
     return model.requires_grad_(False).eval()
+
+
+def _check_names(file: Path, wanted: set[str]) -> None:
+    """Diffusers takes no offence at tensors that are left over, and says little of those that are missing."""
+    from gguf import GGUFReader
+
+    try:
+        names = {tensor.name for tensor in GGUFReader(file).tensors}
+    except (ValueError, IndexError, KeyError, OSError) as error:
+        size = file.stat().st_size
+        raise Ex4dError(
+            BAD_INPUT, f"{file} ({size} bytes) is cut off or is no GGUF file.", "Download it again."
+        ) from error
+    ours = {original_names.transformer(name.removeprefix("model.diffusion_model.")) for name in names}
+    faults = [
+        f"{len(found)} {what}: {', '.join(sorted(found)[:4])}{', ...' if len(found) > 4 else ''}"
+        for found, what in ((wanted - ours, "missing"), (ours - wanted, "not known"))
+        if found
+    ]
+    if faults:
+        raise Ex4dError(BAD_INPUT, f"The tensors of {file} do not fit the model: {'; '.join(faults)}.", _THIS_VERY)
 
 
 def keep_adapter(
