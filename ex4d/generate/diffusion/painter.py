@@ -125,7 +125,9 @@ class _Shot:
                     start = self._spans[index + 1].start - first
                     before = pictures[start : start + self._spans[index + 1].overlap]
         self._kept.clear()
-        self._request.record({"windows": [asdict(span) for span in self._spans], "notes": [*self._rig.notes, *self._kept.notes]})
+        self._request.record(
+            {"windows": [asdict(span) for span in self._spans], "notes": [*self._rig.notes, *self._kept.notes]}
+        )
 
     def _paint(self, index: int, before: U8 | None) -> None:
         """Latents of one window, joined to those of the shot."""
