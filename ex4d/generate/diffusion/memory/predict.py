@@ -76,7 +76,7 @@ def predict(profile: Profile, workload: Workload, *, on_gpu: bool = True) -> Pre
         return Prediction({"painting": 0}, ram)
     stages = {name: size + beside + (passing if name == "painting" else resident) for name, size in needed.items()}
     # The prompt encoder comes first. Where there is no room for all of it, a layer at a time is on the GPU.
-    whole = prompts <= max(stages.values())
+    whole = not profile.stream and prompts <= max(stages.values())
     stages["reading the prompts"] = prompts if whole else _grown(text.largest_layer * work)
     in_ram = weights if profile.offload != "none" else 0
     if profile.weights == "int8":
