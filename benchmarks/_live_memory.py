@@ -33,6 +33,11 @@ class LiveMemory(TorchDispatchMode):
         """The most bytes that were alive beyond those given."""
         return self._peak - self.given
 
+    @property
+    def kept(self) -> int:
+        """Bytes that are alive now beyond those given."""
+        return self._live - self.given
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Counts what an operation gives."""
         result = func(*args, **(kwargs or {}))

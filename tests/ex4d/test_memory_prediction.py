@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig, WanTransformer3DModel
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -80,6 +81,27 @@ def test_offloading_leaves_activations_and_two_blocks() -> None:
     assert stages["24"] - stages["16"] == pytest.approx(2 * 0.38 - 0.2, abs=0.1)  # each block half; one unpacked
     assert predict(PROFILES[2], job).ram / gib == pytest.approx(30.6 + 1.2 + 3.3, abs=0.4)
     assert predict(PROFILES[3], job).ram / gib == pytest.approx(15.5 + 1.2 + 3.3, abs=0.4)
+
+
+def test_what_a_first_block_cache_keeps() -> None:
+    """`Workload.cached` as `ex4d.generate.diffusion.job` sets it: three copies of the tokens for each prompt."""
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=24, text_dim=8, ffn_dim=32, num_layers=3
+    ).eval()
+    transformer.enable_cache(FirstBlockCacheConfig(threshold=0.01))
+    given = {"hidden_states": torch.rand(1, 16, 1, 8, 8), "encoder_hidden_states": torch.rand(1, 512, 8)}
+    time = torch.tensor([500.0])
+    copy = 16 * 48 * 4  # tokens, channels, float32
+
+    with (
+        torch.no_grad(),
+        LiveMemory([*transformer.parameters(), *transformer.buffers(), *given.values(), time]) as live,
+    ):
+        for prompt in ("positive", "negative"):
+            with transformer.cache_context(prompt):
+                transformer(timestep=time, **given)
+
+    assert live.kept == 6 * copy
 
 
 def test_live_memory_counts_what_is_alive() -> None:

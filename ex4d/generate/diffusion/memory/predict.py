@@ -63,7 +63,7 @@ def predict(profile: Profile, workload: Workload, *, on_gpu: bool = True) -> Pre
     text, image = workload.text_encoder, workload.image_encoder.values * work
     beside += 0 if profile.stream else image
     resident, passing = _on_gpu(profile, network, layer, work, adapters)
-    kept = workload.tokens * network.width * work + workload.held  # the geometry encoder's tokens, and caches
+    kept = (1 + workload.cached) * workload.tokens * network.width * work  # the geometry encoder's, and caches
     needed = {
         "encoding the pictures": _grown(encoding(workload, profile)),
         "painting": unpacked + kept + _grown(sampling(workload, work)),

@@ -69,7 +69,7 @@ class Workload:
     geometry_encoder: Encoder = Encoder()
     adapters: int = 0  # values of all LoRAs that are not merged
     batched: bool = False  # both prompts in one pass
-    held: int = 0  # bytes on the GPU that caches for speed keep from step to step
+    cached: int = 0  # copies of all tokens that a cache for speed keeps from step to step
     gguf: int = 0  # bytes of the GGUF file, where one is in use
 
     @property
