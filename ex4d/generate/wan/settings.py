@@ -20,7 +20,7 @@ NEGATIVE_PROMPT: Final = (
 )
 
 WAN_SETTINGS: Final[tuple[Setting, ...]] = (
-    *sampling_settings(steps=25, cfg=5.0, shift=5.0, prompt=PROMPT, negative_prompt=NEGATIVE_PROMPT, quality="480p"),
+    *sampling_settings(steps=25, cfg=5.0, shift=5.0, prompt=PROMPT, negative_prompt=NEGATIVE_PROMPT, quality="512"),
     Setting("adapter_strength", 1.0, "Strength of the EX-4D LoRA.", least=0, most=2),
     Setting("model", "", "Folder of Wan2.1-I2V-14B-480P; left empty, where `ex4d models` keeps it.", group="Weights"),
     Setting(
