@@ -103,7 +103,8 @@ def release(*networks: nn.Module | None) -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-        torch.accelerator.empty_host_cache()
+        if hasattr(torch.accelerator, "empty_host_cache"):  # not in torch 2.10
+            torch.accelerator.empty_host_cache()
 
 
 def _stay(transformer: nn.Module, _vae: nn.Module | None, _profile: Profile, device: torch.device) -> bool:
