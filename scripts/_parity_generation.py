@@ -170,7 +170,13 @@ def check_loop(book: Book, file: str) -> None:
         on_the_way: dict[int, Tensor] = {}
         frames, size = item.input("mask01").shape[2], shown.colour.shape[-2:]
         noise = window_noise(seed, plan_windows(frames, frames, 5), 0, *size)
-        final = sample(shown, noise, Schedule(steps, shift), cfg, after_step=on_the_way.__setitem__)
+        final = sample(
+            shown,
+            noise,
+            Schedule(steps, shift),
+            cfg,
+            after_step=lambda step, latents, _: on_the_way.update({step: latents}),
+        )
         for step in range(1, steps):
             item.compare(f"step{step}.latents_in", on_the_way[step - 1].numpy(), LATENTS)
         item.compare("step0.latents_in", noise.numpy())

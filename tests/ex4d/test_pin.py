@@ -117,6 +117,25 @@ def test_noise_of_the_first_window_is_torchs_own() -> None:
     assert torch.equal(window_noise(7, SPANS, 0, 4, 6), own)
 
 
+def test_where_latents_are_heading_is_told_long_before_they_are_there() -> None:
+    """What glimpses show."""
+    way: dict[int, tuple[Tensor, Tensor]] = {}
+    noise, model = window_noise(3, SPANS, 0, 8, 8), Drift(SPANS[0].latents, None)
+    final = sample(
+        model,
+        noise,
+        Schedule(12, 5.0),
+        1.0,
+        after_step=lambda step, latents, clean: way.update({step: (latents, clean)}),
+    )
+    for step in range(11):
+        latents, clean = way[step]
+        assert (clean - final).std() < (latents - final).std()
+    latents, clean = way[8]
+    assert (clean - final).std() < 0.6 * (latents - final).std()
+    torch.testing.assert_close(way[11][1], final)
+
+
 def test_windows_share_the_noise_of_the_frames_that_they_share() -> None:
     noises = [window_noise(7, SPANS, index, 4, 6) for index in range(3)]
     for index in (1, 2):

@@ -2,7 +2,8 @@
 """How unfinished latents look, without decoding them: a linear map from latents to colours.
 
 Wan's latents are close to a small picture already. Which colours they stand for is read off the conditioning, whose
-pictures and latents are both at hand before the first step, so no table of some model's factors is needed.
+pictures and latents are both at hand before the first step, so no table of some model's factors is needed. What is
+shown is where the latents are heading: they themselves are hardly more than noise for most of the steps.
 """
 
 from __future__ import annotations

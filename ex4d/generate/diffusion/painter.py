@@ -153,12 +153,12 @@ class _Shot:
             pin = Pin.to_shot(self._done.shot, span, first, noise)
         start, latents = self._done.steps, self._done.latents
 
-        def after_step(step: int, latents: Tensor) -> None:
+        def after_step(step: int, latents: Tensor, clean: Tensor) -> None:
             if not plan.whole_windows:
                 self._done = replace(self._done, steps=step + 1, latents=latents.cpu())
                 self._kept.step_done(index, step + 1, latents)
             if plan.glimpse_every and (step + 1) % plan.glimpse_every == 0:
-                self._request.glimpse(shown.palette.picture(latents))
+                self._request.glimpse(shown.palette.picture(clean))
             tell("Painting", index * plan.steps + step + 1, steps)
 
         tell("Painting", index * plan.steps + start, steps)

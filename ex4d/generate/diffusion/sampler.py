@@ -25,7 +25,7 @@ def sample(
     *,
     start: int = 0,
     hold: Callable[[Tensor, float], Tensor] = _as_it_is,
-    after_step: Callable[[int, Tensor], None],
+    after_step: Callable[[int, Tensor, Tensor], None],
 ) -> Tensor:
     """Takes latents from one noise level to the next until they are clean.
 
@@ -36,13 +36,15 @@ def sample(
         cfg: scale of classifier-free guidance.
         start: the first step taken, counted from 0.
         hold: hold(latents, sigma) puts what is known of the window in its place, at a noise level.
-        after_step: after_step(step, latents) once a step is behind us; may raise to stop the work.
+        after_step: after_step(step, latents, clean) once a step is behind us, with the clean latents that the model
+            takes them to be on their way to; may raise to stop the work.
 
     Returns:
         Clean latents, like `latents`.
     """
     for step in range(start, schedule.steps):
         velocity = model.velocity(latents, schedule.timestep(step), cfg)
+        clean = latents - schedule.sigma(step) * velocity
         latents = hold(schedule.advance(step, latents, velocity), schedule.sigma(step + 1))
-        after_step(step, latents)
+        after_step(step, latents, clean)
     return latents
