@@ -22,6 +22,7 @@ from . import sidecar
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".exr", ".tif", ".tiff"})
 _DIGITS = re.compile(r"^(.*?)(\d+)(\.[^.]+)$")
+_TRIES = 5  # to write a file into a folder that vanishes
 _VERSION = re.compile(r"_v(\d{3,})$")
 
 
@@ -156,17 +157,26 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         Ex4dError: DISK.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for left in reversed(range(_TRIES)):
         try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as e:
-        raise disk_error(e, path) from e
+            _write(path, data)
+            return
+        except FileNotFoundError as e:  # someone removes the folder at this very moment
+            if left == 0:
+                raise disk_error(e, path) from e
+        except OSError as e:
+            raise disk_error(e, path) from e
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def link_shot(source: Path, target: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from blender_addon.core import project, sidecar
+from blender_addon.core import png, project, sidecar
 from blender_addon.core.slate import slate
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_A_CLIP, NOT_FOUND, Ex4dError
 from shared_protocol.messages import Render
@@ -210,3 +211,30 @@ def test_coverage_is_read_as_least_and_mean(tmp_path: Path) -> None:
     (tmp_path / "coverage.json").write_text("[]")
     with pytest.raises(Ex4dError):
         sidecar.coverage(tmp_path)
+
+
+def test_a_folder_that_vanishes_while_a_file_is_written_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, write = tmp_path / "takes" / "frames" / "0001.png", Path.write_bytes
+    removals = [place.parent.parent] * 2
+
+    def removed_first(path: Path, data: bytes) -> int:
+        if removals:
+            shutil.rmtree(removals.pop())
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", removed_first)
+    project.write_file(place, b"x")
+    assert place.read_bytes() == b"x"
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "gone")))
+    with pytest.raises(Ex4dError, match="gone"):
+        project.write_file(place, b"y")
+
+
+def test_the_size_of_a_picture_is_read_from_its_header(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(slate(848, 480))
+    (tmp_path / "half.png").write_bytes(slate(848, 480)[:20])
+    (tmp_path / "text.png").write_bytes(b"x" * 100)
+    assert png.size_of(tmp_path / "a.png") == (848, 480)
+    assert [png.size_of(tmp_path / name) for name in ("half.png", "text.png", "gone.png")] == [None] * 3
