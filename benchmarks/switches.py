@@ -104,7 +104,7 @@ def compare_switches(
                 moved = schedule.advance(step, moved, velocity(moved, schedule.timestep(step), cfg, batched))
             return moved
 
-        with _counted(transformer, off=effect["compile"]) as count:
+        with counted_blocks(transformer, off=effect["compile"]) as count:
             result = run()
         passes = len(transformer.blocks) * steps * (1 if speed.batched_cfg or cfg == 1 else 2)
         _wait(device)
@@ -185,7 +185,7 @@ def table(rows: list[Row]) -> str:
 
 
 @contextmanager
-def _counted(transformer: Any, *, off: bool) -> Iterator[list[int]]:
+def counted_blocks(transformer: Any, *, off: bool) -> Iterator[list[int]]:
     """Counts blocks whose inside is run. Not with compiled blocks: the counting would be compiled with them."""
     count = [0]
 
