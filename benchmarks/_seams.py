@@ -20,6 +20,7 @@ from ex4d.scene import build_scene
 from ex4d.values import F64, U8, Clip, Conditioning, DepthVideo, Shot, ShotConditioning
 
 FPS = Fraction(24)
+AROUND = 4  # frame differences either way: a camera that slows down is no jump
 START = 4  # differences at a shot's start that do not count: a decoder without a past has its own look there
 
 
@@ -38,9 +39,10 @@ def frame_differences(frames: U8) -> F64:
 
 
 def unevenness(frames: U8) -> float:
-    """The largest frame difference over the median one: 1 where nothing jumps."""
+    """The largest of the frame differences over the median of those around it: 1 where nothing jumps."""
     steps = frame_differences(frames)
-    return float(steps.max() / np.median(steps))
+    around = [np.median(steps[max(index - AROUND, 0) : index + AROUND + 1]) for index in range(len(steps))]
+    return float((steps / around).max())
 
 
 def jumps(frames: U8, spans: Sequence[Span]) -> list[Jump]:

@@ -51,6 +51,6 @@ def test_windows_of_the_diffusion_model_meet_without_a_jump(options: dict[str, V
 
 
 def test_the_preview_does_not_jump_either() -> None:
-    shot = moving_shot(13, 64, 48, "bounded")
+    shot = moving_shot(13, 128, 96, "bounded")
     made = painted(GENERATORS["preview"], shot, 0, {})
     assert unevenness(made) <= 1.25 * unevenness(shot.shot.scene.clip.frames)
