@@ -10,6 +10,7 @@ Makes the environments first where they are missing. Exit status 0: everything t
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -73,7 +74,9 @@ def _pytest(name: str, python: Path, targets: list[str], chosen: str) -> Outcome
         report = Path(folder) / "report.xml"
         command = [str(python), "-m", "pytest", "-q", *targets, "-m", chosen, f"--junitxml={report}"]
         try:
-            code = subprocess.run(command, cwd=ROOT, timeout=LIMIT_S, check=False).returncode
+            # Tensors of the tests are small: threads would wait for each other longer than they work.
+            alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+            code = subprocess.run(command, cwd=ROOT, env=alone, timeout=LIMIT_S, check=False).returncode
         except subprocess.TimeoutExpired:
             outcome.problem = f"still running after {LIMIT_S // 60} minutes, or hung at exit"
             code = -1
