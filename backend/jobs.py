@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue: which job is where, what the worker does next, and what its end means for the jobs.
+"""The queue: what the worker does next, and what that means for the jobs.
 
 The unit of work is the artifact. Jobs that make the same artifact share one run of it: they all see its progress, and
 it is cancelled when the last of them is. Which artifact a generate job makes depends on the weights of its generator,
@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from shared_protocol.errors import CANCELLED, LIMIT, NOT_FOUND, WORKER_DIED, Ex4
 from . import pipe
 from .ids import artifact_id, kind_of
 from .journal import Journal
-from .names import Names
+from .ledger import Ledger
 from .shelf import Shelf
 from .supervisor import Died, Event, Worker
 
@@ -32,6 +31,7 @@ MAX_DEATHS: Final = 3  # of the worker, with the same job
 MAX_QUEUED: Final = 1000
 CANCEL_S: Final = 60.0  # that a cancelled step may take to stop before the worker is ended
 _RESTART_S: Final = 2.0  # pause after a worker that did not even start
+_WHERE: Final = ("state", "phase", "done", "total", "seconds_left", "glimpse")  # of a JobInfo, that its run decides
 _OF_A_RUN: Final = (pipe.Progress, pipe.Glimpse, pipe.Made, pipe.Ended)
 
 
@@ -55,12 +55,10 @@ class Jobs:
         changed: Callable[[str], None],
     ) -> None:
         self._journal, self._shelf = journal, shelf
-        self._state, self._deliver, self._changed = state, deliver, changed
+        self._state, self._deliver = state, deliver
         self.doors: tuple[m.Door, ...] = ()
         self.settled = False  # whether the worker has told its doors, or failed to start
-        self._live: dict[str, m.JobInfo] = {}  # queued and running jobs, oldest first
-        self._unsaved: dict[str, m.JobInfo] = {}  # ended while the journal could not be written
-        self._names = Names()  # live jobs whose artifact the worker has still to tell
+        self._ledger = Ledger(journal, changed)
         self._worker: Worker | None = None
         self._ready = False
         self._failed_starts = 0
@@ -74,7 +72,7 @@ class Jobs:
         if interrupted:
             _log.info("interrupted jobs that go on: %d", interrupted)
         for info in journal.unfinished():
-            self._live[info.job_id] = info
+            self._ledger.take_in(info)
             self._renew_artifact(info)
 
     def _renew_artifact(self, info: m.JobInfo) -> None:
@@ -86,21 +84,21 @@ class Jobs:
             failure = m.Failure(
                 exc.code, "The job was recorded by another release and cannot be read.", "Submit it again."
             )
-            self._finish(info.job_id, failure)
+            self._ledger.finish(info.job_id, failure)
             return
         if known is not None and isinstance(known[1], m.Generate):
-            self._names.add(info.job_id, known[1])
+            self._ledger.names.add(info.job_id, known[1])
             return
         if known is None or artifact_id(known[1]) == info.artifact:
             return
         self._journal.add_artifact(artifact_id(known[1]), known[0], known[1])
-        self._set(replace(info, artifact=artifact_id(known[1])))
+        self._ledger.change(info.job_id, artifact=artifact_id(known[1]))
 
     # ---- what clients ask
 
     def active(self) -> bool:
         """Whether anything is queued or running."""
-        return bool(self._live) or bool(self._running)
+        return bool(self._ledger.live()) or bool(self._running)
 
     def info(self, job_id: str) -> m.JobInfo:
         """Where a job stands.
@@ -108,10 +106,7 @@ class Jobs:
         Raises:
             Ex4dError: NOT_FOUND.
         """
-        info = self._known(job_id)
-        if info is None:
-            raise Ex4dError(NOT_FOUND, f"The backend knows no job {job_id}.")
-        return replace(info, artifact="") if job_id in self._names else info
+        return self._ledger.info(job_id)
 
     def glimpse(self, job_id: str) -> tuple[m.Glimpse, bytes]:
         """The newest picture of a running job's unfinished result, and its bytes.
@@ -124,27 +119,26 @@ class Jobs:
             raise Ex4dError(NOT_FOUND, f"There is no glimpse of the job {job_id}.")
         return m.Glimpse(job_id, self._glimpses, seen.width, seen.height), seen.rgb
 
-    def _known(self, job_id: str) -> m.JobInfo | None:
-        return self._live.get(job_id) or self._unsaved.get(job_id) or self._journal.job(job_id)
-
     def submit(self, message: m.Submit) -> m.JobInfo:
         """Takes a job in. A job id that is known already is that job, whatever else the message says.
 
         Raises:
             Ex4dError: NOT_FOUND for inputs that are not here, NOT_A_CLIP, LIMIT for a full queue, DISK.
         """
-        if self._known(message.job_id) is not None:
+        if self._ledger.known(message.job_id):
             return self.info(message.job_id)
-        if len(self._live) >= MAX_QUEUED:
-            raise Ex4dError(LIMIT, f"{len(self._live):,} jobs wait already.", "Cancel some, or try again later.")
+        live = self._ledger.live()
+        if len(live) >= MAX_QUEUED:
+            raise Ex4dError(LIMIT, f"{len(live):,} jobs wait already.", "Cancel some, or try again later.")
         job = message.job
         artifact = artifact_id(job)
-        self._shelf.check_inputs(job, lambda a: any(j.artifact == a for j in self._live.values()))
+        self._shelf.check_inputs(job, lambda a: any(j.artifact == a for j in live))
         self._journal.add(message.job_id, artifact, kind_of(job), job, m.QUEUED)
-        info = self._live[message.job_id] = self.info(message.job_id)
+        info = self.info(message.job_id)
+        self._ledger.take_in(info)
         _log.info("job %s: %s", info.job_id, info.kind)
         if isinstance(job, m.Generate):
-            self._names.add(info.job_id, job)
+            self._ledger.names.add(info.job_id, job)
         else:
             self._line_up(info)
         self._failed_starts = 0
@@ -153,11 +147,11 @@ class Jobs:
 
     def _line_up(self, info: m.JobInfo) -> None:
         """A job whose artifact is known: it is done already, joins the run of it, or waits for its turn."""
-        twin = next((j for j in self._of(info.artifact) if j.state == m.RUNNING), None)
+        twin = next((j for j in self._ledger.of(info.artifact) if j.state == m.RUNNING), None)
         if self._shelf.whole(info.artifact):
-            self._finish(info.job_id, None)
+            self._ledger.finish(info.job_id, None)
         elif twin is not None:
-            self._set(replace(twin, job_id=info.job_id))
+            self._ledger.change(info.job_id, **{name: getattr(twin, name) for name in _WHERE})
 
     def cancel(self, job_id: str) -> m.JobInfo:
         """Cancels a job; the worker stops at the next step unless another job wants the same. Finished jobs stay.
@@ -168,8 +162,8 @@ class Jobs:
         info = self.info(job_id)
         if info.state in m.FINISHED:
             return info
-        self._finish(job_id, m.Failure(CANCELLED, "Cancelled.", ""))
-        if info.artifact == self._running and not self._of(info.artifact) and self._worker is not None:
+        self._ledger.finish(job_id, m.Failure(CANCELLED, "Cancelled.", ""))
+        if info.artifact == self._running and not self._ledger.of(info.artifact) and self._worker is not None:
             self._stop(self._worker)
         return self.info(job_id)
 
@@ -179,7 +173,7 @@ class Jobs:
         """Starts what can be started. Called whenever something changed, and about once a second."""
         now = time.monotonic()
         if self._worker is None:
-            if (self.settled and not self._live) or now < self._start_at:
+            if (self.settled and not self._ledger.live()) or now < self._start_at:
                 return  # a fresh worker is only needed for a job
             try:
                 self._worker, self._ready = Worker(self._state, self._deliver), False
@@ -188,9 +182,8 @@ class Jobs:
                 self._not_started()
                 return
         if self._ready:
-            for job_id in self._names.ask(self._worker):
-                self._live[job_id] = replace(self._live[job_id], phase="Looking at the generator's files")
-                self._changed(job_id)
+            for job_id in self._ledger.names.ask(self._worker):
+                self._ledger.show(job_id, phase="Looking at the generator's files")
         if self._running:
             if self._kill_at is not None and now > self._kill_at:
                 _log.warning("worker %d does not stop; it is ended", self._worker.pid)
@@ -198,7 +191,7 @@ class Jobs:
                 self._worker.kill()
             return
         while self._ready and not self._running:
-            first = next((info for info in self._live.values() if info.job_id not in self._names), None)
+            first = self._ledger.first()
             if first is None:
                 return
             self._next(self._worker, first)
@@ -209,13 +202,13 @@ class Jobs:
             known = self._journal.artifact(artifact)
             assert known is not None  # noqa: S101  a job is only recorded with its artifact
             if self._shelf.whole(artifact):
-                self._end(artifact, None)
+                self._ledger.finish_all(artifact, None)
                 return
             run = pipe.Run(artifact, known[1], self._shelf.scene_behind(known[1]), self._shelf.kept(artifact))
-            for job in self._of(artifact):
-                self._set(replace(job, state=m.RUNNING, phase="Starting", done=0, total=0))
+            for job in self._ledger.of(artifact):
+                self._ledger.change(job.job_id, state=m.RUNNING, phase="Starting", done=0, total=0)
         except Ex4dError as exc:
-            self._end(artifact, m.Failure(exc.code, exc.message, exc.hint))
+            self._ledger.finish_all(artifact, m.Failure(exc.code, exc.message, exc.hint))
             return
         self._running, self._pace = artifact, Pace()
         worker.send(run)
@@ -236,54 +229,47 @@ class Jobs:
             try:
                 self._on_run(event)
             except Ex4dError as exc:  # the journal could not be written
-                self._end(event.artifact, m.Failure(exc.code, exc.message, exc.hint))
+                self._ledger.finish_all(event.artifact, m.Failure(exc.code, exc.message, exc.hint))
                 self._stop(worker)
         self.work()
 
     def _named(self, event: pipe.Named) -> None:
         """The worker says what a generate job makes."""
-        job = self._names.take(event.job_id)
+        job = self._ledger.names.take(event.job_id)
         if job is None:
             return  # cancelled since
         if event.error is not None:
-            self._finish(event.job_id, event.error)
+            self._ledger.finish(event.job_id, event.error)
             return
-        info = replace(self._live[event.job_id], artifact=event.artifact, phase="")
         try:
-            self._journal.add_artifact(event.artifact, info.kind, job)
-            self._set(info)
-            self._line_up(info)
+            self._journal.add_artifact(event.artifact, kind_of(job), job)
+            self._line_up(self._ledger.change(event.job_id, artifact=event.artifact, phase=""))
         except Ex4dError as exc:  # the journal could not be written
-            self._finish(event.job_id, m.Failure(exc.code, exc.message, exc.hint))
+            self._ledger.finish(event.job_id, m.Failure(exc.code, exc.message, exc.hint))
 
     def _on_run(self, event: pipe.Progress | pipe.Glimpse | pipe.Made | pipe.Ended) -> None:
         artifact = event.artifact
         if isinstance(event, pipe.Progress):
             left = self._pace.seconds_left(event.phase, event.done, event.total, time.monotonic())
-            for job in self._of(artifact):
-                self._live[job.job_id] = replace(
-                    job, phase=event.phase, done=event.done, total=event.total, seconds_left=left
-                )
-                self._changed(job.job_id)
+            for job in self._ledger.of(artifact):
+                self._ledger.show(job.job_id, phase=event.phase, done=event.done, total=event.total, seconds_left=left)
         elif isinstance(event, pipe.Glimpse):
             self._glimpse, self._glimpses = event, self._glimpses + 1
-            for job in self._of(artifact):
-                self._live[job.job_id] = replace(job, glimpse=self._glimpses)
-                self._changed(job.job_id)
+            for job in self._ledger.of(artifact):
+                self._ledger.show(job.job_id, glimpse=self._glimpses)
         elif isinstance(event, pipe.Made):
             self._journal.add_file(artifact, event.file)
-            for job in self._of(artifact):
-                self._changed(job.job_id)
+            self._ledger.has_news(artifact)
         else:
             self._let_go()
             if event.error is None:
                 self._journal.set_complete(artifact, True)
-                self._end(artifact, None)
+                self._ledger.finish_all(artifact, None)
             elif event.error.code == CANCELLED:  # a job that came since then waits for its own run
-                for job in self._of(artifact):
-                    self._set(_queued(job, ""))
+                for job in self._ledger.of(artifact):
+                    self._ledger.queue(job.job_id)
             else:
-                self._end(artifact, event.error)
+                self._ledger.finish_all(artifact, event.error)
 
     def _stop(self, worker: Worker) -> None:
         """Stops what the worker has in hand."""
@@ -298,18 +284,18 @@ class Jobs:
     def _died(self, event: Died) -> None:
         self._worker, self._ready = None, False
         _log.warning("the worker ended with status %d", event.status)
-        artifact, asked = self._running, self._names.worker_ended()
+        artifact, asked = self._running, self._ledger.names.worker_ended()
         self._let_go()
         # With nothing in hand it may have been reading the weights for a job that has no name yet.
-        had = self._of(artifact) if artifact else [self._live[job_id] for job_id in asked]
+        had = self._ledger.of(artifact) if artifact else [self.info(job_id) for job_id in asked]
         if not artifact and not had:
             self._not_started()
         for job in had:
             deaths = self._journal.count_death(job.job_id) if job.state == m.RUNNING or not artifact else 0
             if deaths >= MAX_DEATHS:
-                self._finish(job.job_id, _death(f"The worker process died {deaths} times while it did this."))
+                self._ledger.finish(job.job_id, _death(f"The worker process died {deaths} times while it did this."))
             else:
-                self._set(_queued(job, "Interrupted, goes on"))
+                self._ledger.queue(job.job_id, "Interrupted, goes on")
 
     def _not_started(self) -> None:
         """The worker ended with nothing in hand: it is tried again after a pause, and not for ever."""
@@ -317,8 +303,8 @@ class Jobs:
         self._start_at = time.monotonic() + _RESTART_S
         if self._failed_starts >= MAX_DEATHS:
             self.settled = True
-            for job in list(self._live.values()):
-                self._finish(job.job_id, _death("The worker process does not start."))
+            for job in self._ledger.live():
+                self._ledger.finish(job.job_id, _death("The worker process does not start."))
 
     def close(self) -> None:
         """Ends the worker. Running jobs are queued again, for the next start."""
@@ -326,45 +312,6 @@ class Jobs:
             self._worker.close()
             self._worker = None
         self._journal.interrupt_running()
-
-    # ---- job states
-
-    def _of(self, artifact: str) -> list[m.JobInfo]:
-        named = (j for j in self._live.values() if j.job_id not in self._names)
-        return [j for j in named if j.artifact == artifact]
-
-    def _end(self, artifact: str, error: m.Failure | None) -> None:
-        for job in self._of(artifact):
-            self._finish(job.job_id, error)
-
-    def _finish(self, job_id: str, error: m.Failure | None) -> None:
-        info = replace(self._live[job_id], phase="", seconds_left=None, glimpse=0, error=None)
-        if error is None:
-            info = replace(info, state=m.DONE)
-        elif error.code == CANCELLED:
-            info = replace(info, state=m.CANCELLED)
-        else:
-            info = replace(info, state=m.FAILED, error=error)
-            _log.warning("job %s failed: %s: %s", job_id, error.code, error.message)
-        try:
-            self._journal.update(info)
-        except Ex4dError as exc:
-            _log.error("%s", exc)
-            self._unsaved[job_id] = info
-        del self._live[job_id]
-        self._names.take(job_id)
-        _log.info("job %s: %s", job_id, info.state)
-        self._changed(job_id)
-
-    def _set(self, info: m.JobInfo) -> None:
-        self._live[info.job_id] = info
-        self._journal.update(info)
-        self._changed(info.job_id)
-
-
-def _queued(job: m.JobInfo, phase: str) -> m.JobInfo:
-    """A job that was running, back in the queue."""
-    return replace(job, state=m.QUEUED, phase=phase, done=0, total=0, seconds_left=None, glimpse=0)
 
 
 def _death(message: str) -> m.Failure:

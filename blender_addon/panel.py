@@ -10,6 +10,7 @@ from .core import events as ev
 
 _ICONS = {"INFO": "INFO", "WARNING": "ERROR", "ERROR": "CANCEL"}
 _CHARACTER, _MARGIN = 7.0, 80.0  # pixels at a scale of 1: of a letter on average, of what stands beside the text
+_MENU = 60  # letters in a line of a menu
 _UNIT = 20.0  # pixels at a scale of 1: what an icon's size is told in
 
 
@@ -26,8 +27,8 @@ class _DoorMenu:
         for door in doors:
             # With options it can be chosen all the same: one of them may say where its weights lie.
             self._choice(layout, door.name, door.label, door.available or bool(door.settings))
-            if not door.available:
-                layout.label(text=door.reason, icon="BLANK1")
+            for line in [] if door.available else _lines(door.reason, _MENU):
+                layout.label(text=line, icon="BLANK1")
         if not doors:
             layout.label(text="Connect a backend to see what it has.")
 

@@ -48,7 +48,7 @@ def test_a_take_that_is_killed_between_steps_is_the_one_that_an_undisturbed_run_
     until(lambda: client.job(info.job_id).glimpse, 60.0)
     assert client.glimpse(info.job_id) is not None
     folder = backend.state / "artifacts" / client.job(info.job_id).artifact
-    until(lambda: list(folder.glob("unfinished/[a-z]*")), 60.0)  # it is written every two seconds
+    until(lambda: list(folder.glob("unfinished/[a-z]*.safetensors")), 60.0)  # it is written every two seconds
     kill(backend.worker_pid())
     begun: list[int] = []
     client.watch(info.job_id)
