@@ -8,7 +8,9 @@ from the weights' own shapes, and from the files' metadata where shapes do not t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,12 +45,14 @@ from ex4d.generate.wan.condition import first_frame, image_condition, mask_video
 from ex4d.models import original_names
 from ex4d.models.convert import convert
 
+# What the names of results say of the transformer: whether it has the LoRA, and the geometry tokens.
+_KINDS = {"base": (False, False), "ray": (False, True), "lora": (True, False), "lora_ray": (True, True)}
 TRANSFORMER, VAE, ENCODER, LATENTS, CLIP, SCHEDULER, LEVELS = 1e-4, 2e-5, 1e-5, 2e-4, 1e-5, 1e-4, 1.0
 
 
 def check_scheduler(book: Book, file: str) -> None:
     """Noise levels and Euler steps."""
-    counts = sorted({int(name[1:].split(".")[0]) for name in book.names(file)})
+    counts = sorted({int(found[1]) for name in book.names(file) if (found := re.match(r"n(\d+)\.", name))})
     shift = float(book.metadata(file, "shift", "5"))
     for count in counts:
         with book.item(file, f"{count} steps") as item:
@@ -104,17 +108,26 @@ def check_vae(book: Book, file: str) -> None:
 
 def check_transformer(book: Book, file: str) -> None:
     """The transformer at each time, with and without LoRA and geometry tokens, and what goes on inside."""
-    times = book.read(file, "timesteps")
-    for lora in (False, True):
-        for ray in (False, True):
-            kind = {(False, False): "base", (False, True): "ray", (True, False): "lora", (True, True): "lora_ray"}
-            for index in range(len(times)):
-                name = f"out.{kind[lora, ray]}.t{index}"
-                with book.item(file, f"{kind[lora, ray]}, time {index}") as item:
-                    item.compare(name, answer(item, book, index, "context", lora=lora, ray=ray).numpy(), TRANSFORMER)
-    with book.item(file, "base, other prompt") as item:
-        item.compare("out.base.ctxb.t1", answer(item, book, 1, "context_b", lora=False, ray=False).numpy(), TRANSFORMER)
-    with book.item(file, "inside, with geometry tokens") as item:
+    with book.item(file, "times") as item:
+        for kind, index in product(_KINDS, range(len(item.input("timesteps")))):
+            _check_answer(book, file, f"out.{kind}.t{index}", kind, "context", index)
+    for name in book.names(file):
+        if found := re.fullmatch(r"out\.(\w+)\.ctx(\w+)\.t(\d+)", name):
+            _check_answer(book, file, name, found[1], f"context_{found[2]}", int(found[3]))
+    runs = (re.match(r"mid\.(\w+)\.t(\d+)\.", name) for name in book.names(file))
+    for kind, index in sorted({(found[1], int(found[2])) for found in runs if found}):
+        _check_inside(book, file, kind, index)
+
+
+def _check_answer(book: Book, file: str, name: str, kind: str, context: str, index: int) -> None:
+    with book.item(file, f"{kind}, {context}, time {index}") as item:
+        lora, ray = _KINDS[kind]
+        item.compare(name, answer(item, book, index, context, lora=lora, ray=ray).numpy(), TRANSFORMER)
+
+
+def _check_inside(book: Book, file: str, kind: str, index: int) -> None:
+    with book.item(file, f"inside of {kind}, time {index}") as item:
+        lora, ray = _KINDS[kind]
         model = transformer(item, book)
         seen: dict[str, Tensor] = {}
         handles = [
@@ -125,10 +138,10 @@ def check_transformer(book: Book, file: str) -> None:
             )
             for name, module in inside(model).items()
         ]
-        answer(item, book, 1, "context", lora=False, ray=True, model=model)
+        answer(item, book, index, "context", lora=lora, ray=ray, model=model)
         for handle in handles:
             handle.remove()
-        prefix = "mid.ray.t1."
+        prefix = f"mid.{kind}.t{index}."
         for name in (name for name in book.names(file) if name.startswith(prefix)):
             got = seen[name.removeprefix(prefix)]
             rows = book.shape(file, name)[1] if got.ndim == 3 else None

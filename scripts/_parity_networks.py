@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from typing import Any
 
 import numpy as np
 import torch
 from _parity_book import Book, Item
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor, nn
 
@@ -17,12 +16,14 @@ from ex4d.generate.diffusion.glimpse import LatentPalette
 from ex4d.generate.diffusion.guidance import Prompts
 from ex4d.generate.diffusion.latents import WanLatents
 from ex4d.generate.wan.adapter import Adapter, add_adapter, read_adapter
-from ex4d.generate.wan.condition import mask_video
+from ex4d.generate.wan.condition import MASK_CHANNELS, mask_video
+from ex4d.generate.wan.geometry_encoder import LATENT_CHANNELS
 from ex4d.generate.wan.model import WanConditioned, WanModel
-from ex4d.models import original_names
+from ex4d.models import original_configs, original_names
+from ex4d.models.weights import WeightFiles, load_into
 
 DIT, ADAPTER, VAE_WEIGHTS = "dit_base_weights.safetensors", "ex4d_tiny.safetensors", "vae_weights.safetensors"
-DIT_ABOUT, VAE_ABOUT = "wan_dit_ex4d.safetensors", "wan_vae.safetensors"  # whose metadata tell what shapes do not
+DIT_ABOUT = "wan_dit_ex4d.safetensors"  # whose metadata tell what shapes do not
 TEXT_ROWS = 512
 CPU = torch.device("cpu")
 
@@ -33,38 +34,33 @@ def tensor(item: Item, name: str, file: str | None = None) -> Tensor:
 
 
 def autoencoder(item: Item, book: Book) -> AutoencoderKLWan:
-    """The reference autoencoder."""
-    about = {
-        key: ast.literal_eval(re.sub(r"\b(true|false)\b", lambda found: found[0].title(), text))
-        for key in ("dim", "dim_mult", "num_res_blocks", "temperal_downsample", "z_dim")
-        if (text := book.metadata(VAE_ABOUT, key, ""))
-    }
-    about["base_dim"] = about.pop("dim")
-    vae = AutoencoderKLWan(**about)
-    given = {name: tensor(item, name, VAE_WEIGHTS) for name in book.names(VAE_WEIGHTS)}
-    rename = original_names.vae(given)
-    vae.load_state_dict({str(rename(name)): value for name, value in given.items()})
-    return vae.eval()
+    """The reference autoencoder, opened and filled as Wan's own file is."""
+    weights = _weights(item, book, VAE_WEIGHTS)
+    with init_empty_weights():
+        vae = AutoencoderKLWan.from_config(original_configs.vae(weights))
+    load_into(vae, weights, original_names.vae(weights), dtype=torch.float32)
+    return vae
 
 
 def transformer(item: Item, book: Book) -> WanTransformer3DModel:
-    """The reference transformer, without adapter."""
-    given = {name: tensor(item, name, DIT) for name in book.names(DIT)}
-    dim, channels = given["patch_embedding.weight"].shape[:2]
-    heads = int(book.metadata(DIT_ABOUT, "heads", "4"))
-    model = WanTransformer3DModel(
-        num_attention_heads=heads,
-        attention_head_dim=dim // heads,
-        in_channels=channels,
-        text_dim=given["text_embedding.0.weight"].shape[1],
-        freq_dim=given["time_embedding.0.weight"].shape[1],
-        ffn_dim=given["blocks.0.ffn.0.weight"].shape[0],
-        num_layers=1 + max(int(name.split(".")[1]) for name in given if name.startswith("blocks.")),
-        image_dim=given["img_emb.proj.1.weight"].shape[1],
-        added_kv_proj_dim=dim,
-    )
-    model.load_state_dict({original_names.transformer(name): value for name, value in given.items()})
-    return model.eval()
+    """The reference transformer, without adapter, filled as Wan's own files are."""
+    weights = _weights(item, book, DIT)
+    dim, channels = weights["patch_embedding.weight"].shape[:2]
+    config = {  # as a config.json of Wan's own
+        "model_type": "i2v",
+        "dim": dim,
+        "num_heads": int(book.metadata(DIT_ABOUT, "heads", "4")),
+        "in_dim": channels,
+        "out_dim": channels - MASK_CHANNELS - LATENT_CHANNELS,
+        "freq_dim": weights["time_embedding.0.weight"].shape[1],
+        "ffn_dim": weights["blocks.0.ffn.0.weight"].shape[0],
+        "num_layers": 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks.")),
+        "eps": 1e-6,
+    }
+    with init_empty_weights():
+        model = WanTransformer3DModel.from_config(original_configs.transformer(config, weights))
+    load_into(model, weights, original_names.transformer, dtype=torch.float32)
+    return model
 
 
 def adapter(item: Item, book: Book, model: WanTransformer3DModel) -> Adapter:
@@ -72,6 +68,13 @@ def adapter(item: Item, book: Book, model: WanTransformer3DModel) -> Adapter:
     for name in book.names(ADAPTER):
         item.input(name, ADAPTER)
     return read_adapter(book.folder / ADAPTER, model)
+
+
+def _weights(item: Item, book: Book, file: str) -> WeightFiles:
+    """A file of weights, all of which what follows depends on."""
+    for name in book.names(file):
+        item.input(name, file)
+    return WeightFiles([book.folder / file])
 
 
 def prompt(item: Item, name: str, file: str | None = None) -> Tensor:

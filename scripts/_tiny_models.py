@@ -87,8 +87,8 @@ def write_adapter(path: Path, rank: int = 4, names: Literal["default", "plain"] 
     middle = ".default" if names == "default" else ""
     with _seeded(seed):
         tensors = _lora(rank, f"lora_A{middle}", f"lora_B{middle}")
-        for layer in (0, 2, 4):
-            tensors[f"latent_encoder.{layer}.weight"] = torch.randn(GEOMETRY_DIM, 32, 1, 1, 1) * 0.2
+        for layer, inputs in ((0, 2 * 16), (2, GEOMETRY_DIM), (4, GEOMETRY_DIM)):
+            tensors[f"latent_encoder.{layer}.weight"] = torch.randn(GEOMETRY_DIM, inputs, 1, 1, 1) * 0.2
             tensors[f"latent_encoder.{layer}.bias"] = torch.randn(GEOMETRY_DIM) * 0.1
         tensors["latent_patch_embedding.weight"] = torch.randn(DIM, GEOMETRY_DIM, 1, 2, 2) * 0.1
         tensors["latent_patch_embedding.bias"] = torch.randn(DIM) * 0.1
