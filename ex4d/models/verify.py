@@ -57,7 +57,7 @@ def measure(path: Path, progress: Progress = lambda more: None) -> str:
         if _state(path) == before:
             keep(path, sha256)
     except FileNotFoundError as error:
-        raise Ex4dError(NOT_FOUND, f"There is no file {path}.") from error
+        raise Ex4dError(NOT_FOUND, f"There is no file {path}.", "Check the path.") from error
     except OSError as error:
         raise Ex4dError(DISK, f"{path} cannot be read: {error.strerror or error}.", "Is the disk there?") from error
     return sha256

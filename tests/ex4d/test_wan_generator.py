@@ -15,6 +15,9 @@ from diffusers import WanTransformer3DModel
 
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.diffusion import unfinished
+from ex4d.generate.diffusion.memory import Profile
+from ex4d.generate.diffusion.rig import Networks
+from ex4d.generate.wan.kit import WanKit
 from ex4d.values import U8, Conditioning
 from scripts._tiny_models import write_adapter, write_lora, write_vace, write_wan
 from shared_protocol.errors import BAD_INPUT, CANCELLED, LIMIT, NOT_FOUND, UNAVAILABLE, UNSUPPORTED, Ex4dError
@@ -211,6 +214,37 @@ def test_out_of_memory_goes_on_one_profile_smaller(models: Path, monkeypatch: py
     assert taken_up == [0, 1, 1, 2, 3, 4]  # the step that failed is done again, those before it are not
 
 
+def test_out_of_memory_while_the_model_comes_goes_on_one_profile_smaller(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks, profiles = WanKit.networks, []
+
+    def failing(self: WanKit, profile: Profile, *rest: Any) -> Networks:
+        profiles.append(profile.name)
+        if len(profiles) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return networks(self, profile, *rest)
+
+    monkeypatch.setattr(WanKit, "networks", failing)
+    run = Run(models, profile="24")
+    assert len(run.frames()) == 5
+    assert profiles[0] == "24"
+    assert profiles[1:] == [run.record["memory"]["profile"]] != ["24"]
+
+
+def test_main_memory_that_runs_out_is_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"
+        )
+
+    monkeypatch.setattr(WanTransformer3DModel, "forward", failing)
+    with pytest.raises(Ex4dError, match="Main memory ran out") as refused:
+        Run(models).frames()
+    assert refused.value.code == LIMIT
+    assert "smaller" in refused.value.message
+
+
 def test_out_of_memory_in_the_smallest_profile_is_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out_of_memory_at(monkeypatch, {1})
     with pytest.raises(Ex4dError, match="no smaller") as refused:
@@ -280,6 +314,8 @@ def test_the_usual_places_are_enough(models: Path, tmp_path: Path, monkeypatch: 
     [
         ({"model": "nowhere"}, NOT_FOUND, "nowhere"),
         ({"model": "vace"}, UNSUPPORTED, "VACE"),
+        ({"adapter": "nowhere.safetensors"}, NOT_FOUND, "There is no file .*nowhere.* Name the EX-4D checkpoint"),
+        ({"adapter": "vace"}, NOT_FOUND, "vace is a folder"),
         ({"adapter": "short.safetensors"}, BAD_INPUT, r"short\.safetensors"),
         ({"adapter": "old.ckpt"}, UNAVAILABLE, "ex4d models convert"),
         ({"loras": "nowhere.safetensors"}, NOT_FOUND, "nowhere"),

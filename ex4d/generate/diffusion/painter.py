@@ -181,10 +181,12 @@ class _Shot:
         return to_frames(self._with_memory(lambda model: decode(model.vae, shot, span)))
 
     def _with_memory(self, work: Callable[[VideoModel], T]) -> T:
-        """What the work gives. Where the GPU's memory runs out, it is done again with the model in less of it."""
+        """What the work gives. Where the GPU's memory runs out, also while the model comes, it is done again with the
+        model in less of it."""
         while True:
-            model = self._rig.open()
+            model: VideoModel | None = None
             try:
+                model = self._rig.open()
                 return work(model)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -125,10 +125,11 @@ class ModelRig:
         self.close()
         less = smaller(before, self._workload, free_memory(self.device))
         if less is None:
+            whose = "The GPU's" if self.device.type == "cuda" else "Main"
             raise Ex4dError(
                 LIMIT,
-                f"The GPU's memory ran out in the memory profile '{before.name}', and there is no smaller one.",
-                "Close what else uses the GPU, or choose a lower quality or a shorter window.",
+                f"{whose} memory ran out in the memory profile '{before.name}', and there is no smaller one.",
+                "Close other programs that use it, or choose a lower quality or a shorter window.",
             )
         self.notes.append(f"Memory ran out in the profile '{before.name}'; went on in '{less.name}'.")
         self._profile = less

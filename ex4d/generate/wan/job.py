@@ -17,7 +17,7 @@ from ex4d.models.places import find_model, need_model
 from ex4d.models.repository import Repository, open_repository
 from ex4d.models.weights import WeightFiles
 from ex4d.values import U8
-from shared_protocol.errors import UNAVAILABLE, Ex4dError
+from shared_protocol.errors import NOT_FOUND, UNAVAILABLE, Ex4dError
 
 WAN = "wan-i2v-14b-480p"  # in `ex4d.models.registry.MODELS`
 
@@ -95,4 +95,7 @@ def _repository(folder: str, gguf: Path | None) -> Repository:
 def _need_safetensors(file: Path) -> None:
     if file.suffix.lower() in (".ckpt", ".pt", ".pth"):
         raise Ex4dError(UNAVAILABLE, f"{file} must be converted once.", f'Run: ex4d models convert "{file}"')
+    if not file.is_file():
+        what = f"{file} is a folder, not a file." if file.is_dir() else f"There is no file {file}."
+        raise Ex4dError(NOT_FOUND, what, "Name the EX-4D checkpoint, a safetensors file.")
     WeightFiles([file])  # a broken file is told now, not after minutes of loading
