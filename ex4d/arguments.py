@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
+
+LARGEST_SEED: Final = (1 << 32) - 1  # that every generator of random numbers in use takes
 
 
 def whole(text: str) -> int:
@@ -30,8 +33,8 @@ def number(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """A whole number that every generator of random numbers in use takes."""
+    """A whole number from 0 to `LARGEST_SEED`."""
     value = whole(text)
-    if value >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"'{text}' is too large for a seed: 0 to 4294967295")
+    if value > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"'{text}' is too large for a seed: 0 to {LARGEST_SEED}")
     return value

@@ -44,6 +44,7 @@ from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dErro
 Json = dict[str, Any]
 
 TAKE = "take.json"  # in the folder of a take, written last
+MADE_WITH = f"{UNFINISHED}/made_with.json"  # what a generator told until now, for a run that goes on from there
 _SETTINGS = ("focal", "cx", "cy", "disparity_scale", "disparity_shift")  # of `SourceModel`, one number a frame each
 
 
@@ -281,7 +282,13 @@ def paint(
         return
     done = total - len(wanted)
     weights = generator.identity(options)
-    made_with: Json = {"weights": dict(weights)} if weights else {}
+    made_with: Json = {**_told_before(folder / MADE_WITH), **({"weights": dict(weights)} if weights else {})}
+
+    def record(facts: Mapping[str, Any]) -> None:
+        made_with.update(facts)
+        with replacing(folder / MADE_WITH) as part:
+            part.write_text(json.dumps(made_with), encoding="utf-8")
+
     request = GenerateRequest(
         conditioning=conditioning,
         seed=seed,
@@ -289,7 +296,7 @@ def paint(
         wanted=wanted,
         progress=report.progress,
         glimpse=report.glimpse,
-        record=made_with.update,
+        record=record,
         scratch=folder / UNFINISHED,
     )
     for index, frame in generator.frames(request):
@@ -323,6 +330,14 @@ def paint(
     take.update(origin)
     _write_json(folder, TAKE, take, report)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def _told_before(file: Path) -> Json:
+    """What the generator of an interrupted run told of how it made its frames; nothing where there was none."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
 
 
 def load_conditioning(scene_folder: Path, folder: Path) -> ShotConditioning:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ex4d.console import emptied
 from ex4d.files import UNFINISHED, disk_error, replacing
-from ex4d.pipeline import Json, describe
+from ex4d.pipeline import MADE_WITH, Json, describe
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_FOUND, Ex4dError
 
 REQUEST = "request.json"
@@ -147,7 +147,8 @@ def _worth_keeping(folder: Path) -> bool:
     """Whether there are finished frames, or what a generator goes on from."""
     if any((folder / "frames").glob("[!.]*.png")):
         return True
-    return any(path.is_file() and path != folder / GLIMPSE for path in (folder / UNFINISHED).rglob("[!.]*"))
+    told = {folder / GLIMPSE, folder / MADE_WITH}
+    return any(path.is_file() and path not in told for path in (folder / UNFINISHED).rglob("[!.]*"))
 
 
 def _key(request: Json) -> str:

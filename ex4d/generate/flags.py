@@ -22,7 +22,8 @@ ALIASES = {
     "adapter": "--ex4d_path",
     "model": "--dit_dir",
 }
-_FILES = ("adapter", "model")  # settings that are paths: a side-car leads to them from any folder
+_FILES = ("adapter", "gguf", "model")  # settings that are paths: a side-car leads to them from any folder
+_FILE_LISTS = ("loras",)  # the same for several, separated by commas; a strength may follow each
 _PREFIX = "option_"
 _LONGEST = 60  # characters of a default in --help
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -113,7 +114,10 @@ def _value(setting: Setting, text: str | bool) -> Value:
     if isinstance(text, bool):
         return text
     if kind is str:
-        return str(Path(text).absolute()) if text and setting.name in _FILES else text
+        if not text.strip() or setting.name not in (*_FILES, *_FILE_LISTS):
+            return text
+        files = text.split(",") if setting.name in _FILE_LISTS else [text]
+        return ", ".join(str(Path(file.strip()).expanduser().absolute()) for file in files)
     try:
         return int(text) if kind is int else float(text)
     except ValueError as error:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 Value = str | int | float | bool
+
+_LARGEST: Final = sys.float_info.max
+_SHOWN: Final = 20  # characters of a number in a message
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,23 @@ def read_settings(settings: Sequence[Setting], options: Mapping[str, Value], gen
 
 def _value(setting: Setting, value: Value) -> Value:
     kind = type(setting.default)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
+    whole = kind is float and type(value) is int
+    if type(value) is not kind and not whole:
         wanted = {bool: "yes or no", int: "a whole number", float: "a number", str: "a text"}[kind]
         raise Ex4dError(BAD_INPUT, f"{setting.name} is {wanted}, not {value!r}.", setting.help)
     if setting.choices and value not in setting.choices:
         raise Ex4dError(BAD_INPUT, f"There is no {setting.name} '{value}'.", f"Choose: {', '.join(setting.choices)}.")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        least = -math.inf if setting.least is None else setting.least
-        most = math.inf if setting.most is None else setting.most
-        if not (math.isfinite(value) and least <= value <= most):
-            hint = f"Give {least:g} to {most:g}." if math.isfinite(most) else f"Give {least:g} or more."
-            raise Ex4dError(BAD_INPUT, f"{setting.name} cannot be {value:g}.", hint)
-    return value
+        _check_range(setting, value)
+    return float(value) if whole else value
+
+
+def _check_range(setting: Setting, value: int | float) -> None:
+    least = -_LARGEST if setting.least is None else setting.least
+    most = _LARGEST if setting.most is None else setting.most
+    if least <= value <= most:
+        return
+    text = str(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    hint = f"Give {least:g} or more." if setting.most is None else f"Give {least:g} to {most:g}."
+    raise Ex4dError(BAD_INPUT, f"{setting.name} cannot be {shown}.", hint)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ex4d.arguments import LARGEST_SEED
 from ex4d.generate.settings import Value
 from ex4d.images import read_file
 from ex4d.versions import ALGORITHMS
@@ -45,7 +46,7 @@ def read_side_car(path: Path) -> Earlier:
         weights = dict(made_with.get("weights", {}))
         algorithms = dict(take["made_by"]["algorithms"])
         name, seed = made_by["name"], parameters["seed"]
-        fits = isinstance(name, str) and type(seed) is int and seed >= 0
+        fits = isinstance(name, str) and type(seed) is int and 0 <= seed <= LARGEST_SEED
         if not fits or not all(isinstance(value, str | int | float) for value in options.values()):
             raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

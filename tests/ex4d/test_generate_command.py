@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from painter import Painter
 from ex4d.cli import main
 from ex4d.clip import read_clip
 from ex4d.generate import GENERATORS
+from ex4d.generate.flags import add_settings, typed_options
+from ex4d.generate.settings import Setting, read_settings
 from ex4d.generate.video_input import read_videos
 from ex4d.images import read_png
 from ex4d.values import U8
@@ -148,6 +151,8 @@ def test_our_own_folders_give_what_reshoot_gives(videos: tuple[str, ...], tmp_pa
     ("flags", "words"),
     [
         (("--steps", "11"), "steps cannot be 11. Give 1 to 10."),
+        (("--steps", "7" * 400), f"steps cannot be {'7' * 20}…. Give 1 to 10."),
+        (("--gain", "1e999"), "gain cannot be inf. Give 0 or more."),
         (("--steps", "many"), "steps is a whole number, not 'many'."),
         (("--style", "ink"), "There is no style 'ink'. Choose: oil, chalk."),
         (("--generator", "preview", "--steps", "3"), "The generator 'preview' has no option 'steps'."),
@@ -259,6 +264,15 @@ def test_a_name_means_the_same_kind_of_option_in_every_generator() -> None:
     assert all(len(found) == 1 for found in kinds.values()), kinds
 
 
+def test_a_number_of_the_wire_may_be_of_any_size() -> None:
+    settings = (Setting("gain", 1.0, "How strong."), Setting("steps", 4, "How many.", least=1))
+    assert read_settings(settings, {"gain": 3}, "painter") == {"gain": 3.0, "steps": 4}
+    for name in ("gain", "steps"):
+        with pytest.raises(Ex4dError, match=f"{name} cannot be 1{'0' * 19}…") as refused:
+            read_settings(settings, {name: 10**999}, "painter")
+        assert refused.value.code == BAD_INPUT
+
+
 def test_what_auto_came_to_counts_in_a_side_car(painter: Painter, videos: tuple[str, ...], tmp_path: Path) -> None:
     assert generate(*videos, "--output_dir", tmp_path / "first") == 0
     found = take(tmp_path / "first")
@@ -267,6 +281,39 @@ def test_what_auto_came_to_counts_in_a_side_car(painter: Painter, videos: tuple[
     options = ("--options_from", tmp_path / "edited.json")
     assert run("generate", *videos, "--output_dir", tmp_path / "again", *options) == 0
     assert take(tmp_path / "again")["parameters"]["options"]["style"] == "chalk"  # type: ignore[index]
+
+
+def test_files_in_options_are_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    wan, parser = GENERATORS["wan"], argparse.ArgumentParser()
+    add_settings(parser, GENERATORS)
+    flags = [
+        "--gguf",
+        "a/q8.gguf",
+        "--model=~/wan",
+        "--loras",
+        "grain.safetensors:0.8, ~/b.safetensors",
+        "--prompt",
+        "a/b",
+    ]
+    assert typed_options(parser.parse_args(flags), wan.settings) == {
+        "gguf": str(tmp_path / "a" / "q8.gguf"),
+        "model": str(tmp_path / "home" / "wan"),
+        "loras": f"{tmp_path / 'grain.safetensors:0.8'}, {tmp_path / 'home' / 'b.safetensors'}",
+        "prompt": "a/b",
+    }
+
+
+def test_a_seed_that_no_command_takes_is_not_taken_from_a_side_car(
+    painter: Painter, videos: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(*videos, "--output_dir", tmp_path / "first") == 0
+    found = take(tmp_path / "first")
+    found["parameters"]["seed"] = 1 << 70  # type: ignore[index]
+    (tmp_path / "edited.json").write_text(json.dumps(found))
+    assert generate(*videos, "--output_dir", tmp_path / "out", "--options_from", tmp_path / "edited.json") == 2
+    assert "edited.json is not the side-car of a take" in told(capsys)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "{}", '{"parameters": {"seed": "x"}}', "[" * 100_000])
@@ -302,6 +349,23 @@ def test_work_that_is_worth_keeping_is_kept_and_gone_on_with(
     assert painter.steps == [2, 3]
     assert np.array_equal(frames(out), frames(whole))
     assert sorted(os.listdir(out)) == sorted(os.listdir(whole))
+
+
+def test_a_run_that_goes_on_tells_how_the_frames_before_were_made(
+    painter: Painter, videos: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert generate(*videos, "--output_dir", whole) == 0
+    go_on(painter)
+    with monkeypatch.context() as full:
+        full.setattr("ex4d.pipeline.TAKE", "no/such\0file")  # the side-car, which comes last, cannot be written
+        with pytest.raises(ValueError, match="null"):
+            generate(*videos, "--output_dir", out)
+    assert len(frames(out)) == FRAMES
+    go_on(painter)
+    assert generate(*videos, "--output_dir", out) == 0
+    assert painter.steps == []
+    assert take(out) == take(whole)
 
 
 @pytest.mark.parametrize("error", [Ex4dError(BAD_INPUT, "It broke."), KeyboardInterrupt()], ids=["error", "ctrl-c"])
