@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ex4d.clip import read_clip
+from ex4d.media.rate import spoken
 from ex4d.upstream.frames import binarise, hold_last, read_indices
 from ex4d.values import Bool, Conditioning
 from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
@@ -55,6 +56,11 @@ def read_videos(colour: Path, mask: Path, wanted: int = 0) -> VideoInput:
             "The colour and the mask video must have the same length and size.",
         )
     notes = [f"{path.name}: {note}" for path, clip in ((colour, pictures), (mask, masks)) for note in clip.notes]
+    if pictures.fps != masks.fps and colour.is_file() and mask.is_file():  # folders have no rate of their own
+        notes.append(
+            f"{colour.name} has {spoken(pictures.fps)} fps, {mask.name} {spoken(masks.fps)}: "
+            "they are taken frame for frame"
+        )
     seen = binarise(masks.frames[..., 0])
     del masks
     shown = pictures.frames

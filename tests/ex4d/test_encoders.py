@@ -62,6 +62,8 @@ def test_too_long_a_prompt_is_told(repository: Repository) -> None:
     assert told == []
     encode_prompts(repository, ["red " * (TOKENS - 1) + "car &amp; tone"], CPU, torch.float32, note=told.append)
     assert told == [f"A prompt has more than the {TOKENS} tokens that the model reads; left out: 'car & tone'."]
+    encode_prompts(repository, ["red " * 4 * TOKENS], CPU, torch.float32, note=told.append)
+    assert told[1].endswith("left out: 'red red red red red red red red red red red red red red …'.")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -37,7 +37,7 @@ def colour(tmp_path: Path) -> Path:
 def test_pixels_stay_as_they_are_and_masks_become_binary(colour: Path, tmp_path: Path) -> None:
     levels = noise()
     levels[0] = 255
-    mask = encode(tmp_path / "mask.mkv", grey(levels), "24", *LOSSLESS)
+    mask = encode(tmp_path / "mask.mkv", grey(levels), "30000/1001", *LOSSLESS)
     found = read_videos(colour, mask)
     made = found.conditioning
     assert np.array_equal(made.colour, numbered(FRAMES))  # where nothing was seen too
@@ -46,6 +46,14 @@ def test_pixels_stay_as_they_are_and_masks_become_binary(colour: Path, tmp_path:
     assert made.fps == Fraction(30000, 1001)
     assert made.lead_in == 0
     assert found.notes == ()
+
+
+def test_a_mask_of_another_rate_is_told(colour: Path, tmp_path: Path) -> None:
+    levels = np.full((FRAMES, HEIGHT, WIDTH), 255, np.uint8)
+    levels[1:, :, :9] = 0
+    found = read_videos(colour, encode(tmp_path / "mask.mkv", grey(levels), "24", *LOSSLESS))
+    assert found.notes == ("color.mkv has 30000/1001 fps, mask.mkv 24: they are taken frame for frame",)
+    assert found.conditioning.fps == Fraction(30000, 1001)
 
 
 def test_the_red_channel_of_a_coloured_mask_counts(colour: Path, tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_frames_are_picked_as_the_public_code_picks_them(
     levels[0] = 255
     for t in range(1, FRAMES):
         levels[t, : 4 * t] = 255
-    found = read_videos(colour, encode(tmp_path / "mask.mkv", grey(levels), "24", *LOSSLESS), wanted)
+    found = read_videos(colour, encode(tmp_path / "mask.mkv", grey(levels), "30000/1001", *LOSSLESS), wanted)
     assert numbers(found.conditioning.colour) == list(shown)
     assert np.array_equal(found.conditioning.mask, levels[list(shown)] > 0)
     assert " ".join(found.notes).startswith(said)
@@ -140,7 +148,7 @@ def test_files_without_frames_are_named(colour: Path, tmp_path: Path) -> None:
 def test_a_mask_that_looks_wrong_gets_a_note(colour: Path, tmp_path: Path, first: int, rest: int, said: str) -> None:
     levels = np.full((FRAMES, HEIGHT, WIDTH), rest, np.uint8)
     levels[0] = first
-    found = read_videos(colour, encode(tmp_path / "mask.mkv", grey(levels), "24", *LOSSLESS))
+    found = read_videos(colour, encode(tmp_path / "mask.mkv", grey(levels), "30000/1001", *LOSSLESS))
     assert " ".join(found.notes).startswith(said)
     assert bool(found.notes) == bool(said)
 

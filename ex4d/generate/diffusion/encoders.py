@@ -7,6 +7,7 @@ import gc
 import html
 import re
 from collections.abc import Callable, Sequence
+from textwrap import shorten
 from typing import Any
 
 import ftfy
@@ -23,6 +24,7 @@ from ex4d.models.weights import load_into
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 TOKENS = 512  # that the transformer reads
+_SAID = 60  # characters of what is left out of a prompt
 _SLACK = 1.2  # of a device's free memory over the size of the weights, for what is computed
 Progress = Callable[[str, int, int], None]
 
@@ -107,7 +109,7 @@ class PromptEncoder:
         tokens = self._tokenizer.encode(clean_prompt(text))
         if tokens.overflowing:
             kept = tokens.offsets[-2][1]  # the last token ends the text
-            left = clean_prompt(text)[kept:].strip()
+            left = shorten(clean_prompt(text)[kept:], _SAID, placeholder=" …")
             note(f"A prompt has more than the {TOKENS} tokens that the model reads; left out: '{left}'.")
         ids = torch.tensor([tokens.ids], device=self.device)
         mask = torch.tensor([tokens.attention_mask], device=self.device)
