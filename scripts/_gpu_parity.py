@@ -44,7 +44,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
     """
     out = folder / "cpu.npz"
     command = [sys.executable, str(Path(__file__).resolve()), str(folder), str(out)]
-    unseen = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    unseen = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}  # the model is small
     with subprocess.Popen(command, env=unseen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as other:
         try:
             exact, half = painted(folder, "float32"), painted(folder, "bfloat16")
@@ -90,4 +90,4 @@ def _full_precision() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    np.savez(Path(sys.argv[2]), **painted(Path(sys.argv[1]), "float32"))
+    np.savez(Path(sys.argv[2]), allow_pickle=False, **painted(Path(sys.argv[1]), "float32"))

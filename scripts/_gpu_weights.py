@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
+from benchmarks.memory_prediction import I2V
 from ex4d.generate.wan.adapter import checkpoint_shapes
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import Header, WeightFiles
@@ -26,13 +27,7 @@ Configs = Mapping[str, Mapping[str, Any]]  # of the parts
 
 # Wan2.1-I2V-14B; what is left out is diffusers' and transformers' own.
 FULL: Configs = {
-    "transformer": {
-        "_class_name": "WanTransformer3DModel",
-        "in_channels": 36,
-        "image_dim": 1280,
-        "added_kv_proj_dim": 5120,
-        "text_dim": 4096,
-    },
+    "transformer": I2V,
     "vae": {"base_dim": 96},
     "text_encoder": {
         "vocab_size": 256384,
@@ -53,7 +48,7 @@ FULL: Configs = {
         "hidden_act": "gelu",
     },
 }
-RANK, GEOMETRY = 16, 1024  # of EX-4D's checkpoint: its LoRA, and channels of its geometry encoder
+GEOMETRY = 1024  # channels of the geometry encoder in EX-4D's checkpoint
 DISTILLED_RANK = 64  # of the step-distilled LoRA
 
 
@@ -113,35 +108,38 @@ def empty(name: str, config: Mapping[str, Any]) -> nn.Module:
             vae: nn.Module = AutoencoderKLWan.from_config(values)
             return vae
         if name == "text_encoder":
-            return UMT5EncoderModel(UMT5Config.from_dict(values))
+            encoder: nn.Module = UMT5EncoderModel(UMT5Config.from_dict(values))
+            return encoder
         clip = CLIPVisionModel(CLIPVisionConfig.from_dict(values))
     core: nn.Module = getattr(clip, "vision_model", clip)
     return core
 
 
-def write_random_adapter(path: Path, configs: Configs, rank: int, hidden: int, dtype: torch.dtype) -> Path:
-    """An EX-4D checkpoint for the repository's transformer. Returns `path`."""
-    shapes = checkpoint_shapes(empty("transformer", configs["transformer"]), rank, hidden)  # type: ignore[arg-type]
-    save_file({name: _adapting(name, shape, dtype) for name, shape in shapes.items()}, path)
+def write_random_adapter(
+    path: Path, configs: Configs, rank: int, hidden: int, device: torch.device, dtype: torch.dtype
+) -> Path:
+    """An EX-4D checkpoint for the repository's transformer, drawn on `device`. Returns `path`."""
+    shapes = checkpoint_shapes(empty("transformer", configs["transformer"]), rank, hidden)
+    save_file({name: _adapting(name, shape, device, dtype) for name, shape in shapes.items()}, path)
     return path
 
 
-def write_random_lora(path: Path, configs: Configs, rank: int, dtype: torch.dtype) -> Path:
+def write_random_lora(path: Path, configs: Configs, rank: int, device: torch.device, dtype: torch.dtype) -> Path:
     """A LoRA for the repository's transformer, named as LightX2V's step-distilled one. Returns `path`."""
-    shapes = checkpoint_shapes(empty("transformer", configs["transformer"]), rank, 1)  # type: ignore[arg-type]
+    shapes = checkpoint_shapes(empty("transformer", configs["transformer"]), rank, 1)
     tensors = {}
     for name, shape in shapes.items():
         if ".lora_" in name:
             theirs = name.replace("lora_A", "lora_down").replace("lora_B", "lora_up")
-            tensors[theirs] = _adapting(name, shape, dtype)
+            tensors[theirs] = _adapting(name, shape, device, dtype)
     save_file(tensors, path)
     return path
 
 
-def _adapting(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _adapting(name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A LoRA's product is a tenth of what it is added to."""
-    tensor = drawn(name, shape, torch.device("cpu"), torch.float32)
-    return (tensor * 0.1 if ".lora_B." in name else tensor).to(dtype)
+    tensor = drawn(name, shape, device, torch.float32)
+    return (tensor * 0.1 if ".lora_B." in name else tensor).to("cpu", dtype)
 
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

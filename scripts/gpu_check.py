@@ -44,8 +44,12 @@ def main(words: list[str] | None = None) -> int:
     if reason := _hindrance(arguments.tiny):
         print(f"The check cannot run here: {reason}", file=sys.stderr)
         return 2
+    import torch
+
     from scripts._gpu_watch import baseline
 
+    if arguments.tiny and not torch.cuda.is_available():
+        torch.set_num_threads(1)  # layers this small are done before a second thread has heard of them
     baseline()
     report = {**_about(arguments.tiny), "complete": False}
     for name, value in report.items():
@@ -130,6 +134,7 @@ def _rows(
     """The model in each profile and with each switch."""
     import torch
 
+    from benchmarks.memory_prediction import RANK
     from ex4d.generate.diffusion.speed.attention import missing
     from ex4d.generate.diffusion.speed.settings import ATTENTION
     from ex4d.models.repository import open_repository
@@ -143,11 +148,11 @@ def _rows(
     tiny = open_repository(folder / "wan")
     configs = {name: part.config for name, part in tiny.parts.items()} if arguments.tiny else random.FULL
     dtype = torch.float32 if arguments.tiny else torch.bfloat16
-    rank, hidden, more = (4, 32, 8) if arguments.tiny else (random.RANK, random.GEOMETRY, random.DISTILLED_RANK)
+    rank, hidden, more = (4, 32, 8) if arguments.tiny else (RANK, random.GEOMETRY, random.DISTILLED_RANK)
     weights = Weights(
         random.random_repository(configs, tiny.tokenizer, device, dtype),
-        random.write_random_adapter(folder / "adapter.safetensors", configs, rank, hidden, dtype),
-        random.write_random_lora(folder / "distilled.safetensors", configs, more, dtype),
+        random.write_random_adapter(folder / "adapter.safetensors", configs, rank, hidden, device, dtype),
+        random.write_random_lora(folder / "distilled.safetensors", configs, more, device, dtype),
     )
     found: list[dict[str, Any]] = []
 

@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ FOREVER = math.inf
 EXACT = Group("exact", [Spec("exact", SMALL, FEW)], exact=True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take longer than layers this small, where other programs run as well."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     folder = tmp_path_factory.mktemp("gpu_check")
@@ -42,8 +52,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     configs = {name: part.config for name, part in tiny.parts.items()}
     return Weights(
         random_repository(configs, tiny.tokenizer, CPU, torch.float32),
-        write_random_adapter(folder / "adapter.safetensors", configs, 4, 32, torch.float32),
-        write_random_lora(folder / "distilled.safetensors", configs, 8, torch.float32),
+        write_random_adapter(folder / "adapter.safetensors", configs, 4, 32, CPU, torch.float32),
+        write_random_lora(folder / "distilled.safetensors", configs, 8, CPU, torch.float32),
     )
 
 
