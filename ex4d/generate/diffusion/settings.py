@@ -32,7 +32,12 @@ def sampling_settings(
         Setting("width", 0, "Width of the frames in pixels, a multiple of 16; 0: by quality.", least=0, most=4096),
         Setting("height", 0, "Height of the frames in pixels, a multiple of 16; 0: by quality.", least=0, most=4096),
         Setting(
-            "cfg", cfg, "How closely the prompt is followed. At 1 the negative prompt is not used.", least=1, most=30
+            "cfg",
+            cfg,
+            "How closely the prompt is followed. At 1 the negative prompt is not used.",
+            label="CFG",
+            least=1,
+            most=30,
         ),
         Setting("shift", shift, "More of it spends more steps on the coarse look.", least=0.1, most=30),
         Setting(

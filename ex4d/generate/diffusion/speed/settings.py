@@ -84,12 +84,18 @@ SPEED_SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("cache_interval", 3, "taylor: one step in so many is computed.", least=2, most=10, group=_GROUP),
     Setting(
-        "fuse_loras", _AS_SPEED_SAYS, "Work the LoRAs into the weights once for all.", choices=_SWITCH, group=_GROUP
+        "fuse_loras",
+        _AS_SPEED_SAYS,
+        "Work the LoRAs into the weights once for all.",
+        label="Fuse LoRAs",
+        choices=_SWITCH,
+        group=_GROUP,
     ),
     Setting(
         "batched_cfg",
         _AS_SPEED_SAYS,
         "Run positive and negative prompt in one pass, which needs more memory.",
+        label="Batched CFG",
         choices=_SWITCH,
         group=_GROUP,
     ),
