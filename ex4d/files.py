@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shared_protocol.errors import DISK, Ex4dError
 
 UNFINISHED = "unfinished"  # folder beside a take's files: what a generator that was interrupted goes on from
 
+_TEMPORARY = re.compile(r"\..{0,40}-[a-z0-9_]{8}(\.\w+)?")  # names that `replacing` gives
 _UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads that write files
 os.umask(_UMASK)
 
@@ -51,6 +53,14 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise disk_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what is left of files that a process was writing when it was killed, from a folder that is ours alone."""
+    for file in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(file.name) and file.is_file():
+            with suppress(OSError):
+                file.unlink()
 
 
 def disk_error(path: Path, error: OSError) -> Ex4dError:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ex4d.console import emptied
-from ex4d.files import UNFINISHED, disk_error, replacing
+from ex4d.files import UNFINISHED, disk_error, replacing, sweep
 from ex4d.pipeline import MADE_WITH, Json, describe
 from shared_protocol.errors import BAD_INPUT, DISK, NOT_FOUND, Ex4dError
 
@@ -122,7 +122,9 @@ def take_folder(folder: Path, request: Json) -> Iterator[Path]:
     resumed = resumes(folder, request)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        if not resumed:
+        if resumed:
+            sweep(folder)
+        else:
             with replacing(folder / REQUEST, durable=True) as part:
                 part.write_text(json.dumps({"request": request, "sha256": _key(request)}, indent=1), encoding="utf-8")
         yield folder

@@ -385,21 +385,28 @@ def test_a_run_that_was_killed_goes_on(painter: Painter, videos: tuple[str, ...]
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from ex4d.cli import main\n"
+        "from ex4d.files import replacing\n"
         "from ex4d.generate import GENERATORS\n"
         "from painter import Painter\n"
         "made = GENERATORS['painter'] = Painter(Path(sys.argv[1]))\n"
-        "made.at_step = lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == 3 else None\n"
-        "main(sys.argv[2:])\n"
+        "def at_step(step):\n"
+        "    if step == 3:\n"
+        "        with replacing(Path(sys.argv[2], 'frames', '0001.png')):\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "made.at_step = at_step\n"
+        "main(sys.argv[3:])\n"
     )
     flags = ("generate", "--generator", "painter", *videos, "--output_dir", str(out), "--seed", "3")
     paths = os.pathsep.join((str(root), str(root / "tests" / "ex4d")))
-    line = [sys.executable, "-c", script, str(painter.weights), *flags]
+    line = [sys.executable, "-c", script, str(painter.weights), str(out), *flags]
     ended = subprocess.run(line, env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert (out / "unfinished" / "glimpse.png").is_file()
+    assert len(os.listdir(out / "frames")) == 1  # half a file
     go_on(painter)
     assert run(*flags) == 0
     assert painter.steps == [3]
+    assert sorted(os.listdir(out / "frames")) == sorted(os.listdir(whole / "frames"))
     assert np.array_equal(frames(out), frames(whole))
 
 
