@@ -50,6 +50,8 @@ def convert(
     output = output or converted_path(file)
     if output.suffix != ".safetensors":
         raise Ex4dError(BAD_INPUT, f"{output} does not end in .safetensors.", "Weights are written in that format.")
+    if file.suffix == ".safetensors":
+        raise Ex4dError(BAD_INPUT, f"{file} is a safetensors file already.", "It can be used as it is.")
     progress(f"Reading {file.name}", 0, 1)
     tensors = _plain(_read(file), file)
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

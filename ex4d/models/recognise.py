@@ -24,7 +24,8 @@ def recognise(config: Mapping[str, Any], two_transformers: bool) -> tuple[Kind |
         The kind, None where it is none that is used here, and its name for a message.
     """
     name = str(config.get("_class_name", ""))
-    width = int(config.get("num_attention_heads") or 0) * int(config.get("attention_head_dim") or 0)
+    heads, channels_each = config.get("num_attention_heads"), config.get("attention_head_dim")
+    width = heads * channels_each if isinstance(heads, int) and isinstance(channels_each, int) else 0
     size = f"-{_SIZES[width]}" if width in _SIZES else ""
     channels = config.get("in_channels")
     if two_transformers:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ex4d.files import replacing
 from ex4d.models.spec import ModelSpec
-from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ def record_path(spec: ModelSpec, folder: Path) -> Path:
 def read_record(spec: ModelSpec, folder: Path) -> Record | None:
     """The record of the model in this folder, None where it did not come by `ex4d models download`.
 
-    Raises:
-        Ex4dError: BAD_INPUT when there is one that cannot be read.
+    One that cannot be read counts as that of a download that was interrupted: the next one looks at every file, and
+    writes it anew.
     """
     path = record_path(spec, folder)
     try:
@@ -49,12 +48,8 @@ def read_record(spec: ModelSpec, folder: Path) -> Record | None:
         return Record(str(told["repository"]), str(told["revision"]), told["whole"] is True, files)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Ex4dError(
-            BAD_INPUT,
-            f"{path} cannot be read as the record of a download.",
-            f"Remove it, then run `ex4d models verify {spec.name}`.",
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Record(spec.repository, spec.revision, False, {})
 
 
 def write_record(spec: ModelSpec, folder: Path, record: Record) -> None:

@@ -33,6 +33,12 @@ _CLASSES = {  # by the model_type of an original config
     "vace": "WanVACETransformer3DModel",
 }
 _PICKLES = (".pth", ".pt", ".ckpt")
+# For each part: what its config calls the width of what it gives, Wan's, and what the transformer's config calls it.
+_WIDTHS = {
+    "vae": ("z_dim", 16, "out_channels"),
+    "text_encoder": ("d_model", 4096, "text_dim"),
+    "image_encoder": ("hidden_size", 1280, "image_dim"),
+}
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ def _open_diffusers(folder: Path, wanted: Kind, without: Collection[str]) -> Rep
         parts[name] = Part(_json(config), weights, _LIBRARY_NAMES.get(name, _same))
         configs.append(config)
     tokenizer = _tokenizer(folder / "tokenizer", wanted)
+    _check_together(parts, folder, wanted)
     return Repository(folder, "diffusers", wanted, title, tokenizer, parts, tuple(configs))
 
 
@@ -131,6 +138,7 @@ def _open_original(folder: Path, config: Mapping[str, Any], wanted: Kind, withou
         parts[part] = Part(read(weights), weights, rename(weights))
     title = _check(ours, folder, wanted, two=False)
     tokenizer = _tokenizer(folder / "google" / "umt5-xxl", wanted)
+    _check_together(parts, folder, wanted)
     return Repository(folder, "original", wanted, title, tokenizer, parts, (folder / "config.json",))
 
 
@@ -166,6 +174,17 @@ def _check(config: Mapping[str, Any], folder: Path, wanted: Kind, two: bool) -> 
     return title
 
 
+def _check_together(parts: Mapping[str, Part], folder: Path, wanted: Kind) -> None:
+    """Sees that the networks are of one model: what one gives, the transformer takes."""
+    transformer = parts["transformer"].config
+    for name, (given, otherwise, taken) in _WIDTHS.items():
+        here = parts[name].config.get(given, otherwise) if name in parts else None
+        there = transformer.get(taken, otherwise)
+        if here is not None and here != there:
+            text = f"The {name} in {folder} is of another model: its {given} is {here}; the transformer takes {there}."
+            raise Ex4dError(BAD_INPUT, text, _DOWNLOAD[wanted])
+
+
 def _other(folder: Path, wanted: Kind, title: str) -> Ex4dError:
     text = f"{folder} is {title}. {TITLES[wanted]} is wanted."
     return Ex4dError(UNSUPPORTED, text, _DOWNLOAD[wanted])
@@ -179,7 +198,7 @@ def _weights(folder: Path, base: str, wanted: Kind) -> tuple[Path, ...]:
         text = f"{len(missing)} of the {len(names)} files of {folder} are missing: {', '.join(missing[:4])}."
         raise Ex4dError(NOT_FOUND, text, _DOWNLOAD[wanted])
     if not names:
-        others = sorted(file.name for file in folder.glob("*") if file.suffix in (".bin", *_PICKLES))
+        others = sorted(file.name for file in folder.glob("*") if file.suffix in (".safetensors", ".bin", *_PICKLES))
         has = f" It has {', '.join(others[:4])}, which is not read." if others else ""
         raise Ex4dError(NOT_FOUND, f"There is no {base}.safetensors in {folder}.{has}", _DOWNLOAD[wanted])
     return tuple(folder / name for name in names)

@@ -29,6 +29,11 @@ class Header:
     shape: tuple[int, ...]
     dtype: str  # as safetensors writes it: F32, BF16, F8_E4M3, ...
 
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its numbers have fractions, be it few: not integers, truth values, or what is packed into these."""
+        return self.dtype.startswith(("F", "BF"))
+
 
 class WeightFiles(Mapping[str, Header]):
     """Tensors of one or several safetensors files by name; none is read before it is asked for. Needs no torch."""
@@ -115,7 +120,7 @@ def load_into(
 
     Raises:
         Ex4dError: BAD_INPUT, one for all tensors that are missing, that the module does not have, or that have another
-            shape.
+            shape or integers for fractions.
     """
     import torch
     from torch import nn
@@ -154,7 +159,7 @@ def _plan(wanted: Mapping[str, Tensor], weights: WeightFiles, rename: Rename) ->
     """Which names of the module each tensor of the files fills."""
     plan: dict[str, Sequence[str]] = {}
     filled: dict[int, str] = {}
-    extra, misshapen = [], []
+    extra, misshapen, unlike = [], [], []
     for source, header in weights.items():
         targets = rename(source)
         targets = (targets,) if isinstance(targets, str) else targets
@@ -165,6 +170,8 @@ def _plan(wanted: Mapping[str, Tensor], weights: WeightFiles, rename: Rename) ->
             continue
         if wrong := [name for name in targets if not _fits(header.shape, tuple(wanted[name].shape), len(targets))]:
             misshapen.append(f"{source} {_size(header.shape)} instead of {_size(wanted[wrong[0]].shape)}")
+        if any(wanted[name].is_floating_point() for name in targets) and not header.is_floating_point:
+            unlike.append(f"{source} ({header.dtype})")  # packed by a program that keeps what unpacks it elsewhere
         tied = {filled.get(id(wanted[name])) for name in targets} - {None}
         if tied & set(targets):
             extra.append(f"{source} ({targets[0]} is there already)")
@@ -176,9 +183,10 @@ def _plan(wanted: Mapping[str, Tensor], weights: WeightFiles, rename: Rename) ->
         if id(tensor) not in filled:
             empty.setdefault(id(tensor), name)
     missing = list(empty.values())
+    found = {"missing": missing, "not known": extra, "of another shape": misshapen, "of another kind": unlike}
     faults = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-        for names, what in ((missing, "missing"), (extra, "not known"), (misshapen, "of another shape"))
+        for what, names in found.items()
         if names
     ]
     if faults:

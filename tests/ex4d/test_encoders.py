@@ -137,8 +137,8 @@ def test_a_broken_tokenizer(repository: Repository, tmp_path: Path) -> None:
 def test_a_config_that_no_network_has(repository: Repository, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(repository.folder, tmp_path / "model"))
     file = folder / "text_encoder" / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"d_model": "wide"}))
-    with pytest.raises(Ex4dError, match="cannot be used") as caught:
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_heads": "many"}))
+    with pytest.raises(Ex4dError, match=r"config\.json of the text_encoder cannot be used: .*'num_heads'") as caught:
         encode_prompts(open_repository(folder), ["a"], CPU, torch.float32)
     assert caught.value.code == BAD_INPUT
 

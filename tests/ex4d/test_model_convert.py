@@ -140,6 +140,15 @@ def test_another_suffix(tmp_path: Path) -> None:
         convert(saved(tmp_path, {"a": torch.ones(1)}), tmp_path / "y.bin")
 
 
+def test_what_is_safetensors_already_is_left_as_it_is(tmp_path: Path) -> None:
+    written = convert(saved(tmp_path, {"a": torch.ones(1)}))
+    before = written.stat()
+    with pytest.raises(Ex4dError, match="is a safetensors file already") as caught:
+        convert(written)
+    assert caught.value.code == BAD_INPUT
+    assert written.stat() == before
+
+
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(tmp_path, {"a": torch.ones(5_000_000)})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 9 * 10**8, 70_000_000))

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ex4d.models.convert import convert
+from ex4d.models.empty import empty_network
 from ex4d.models.repository import Repository, open_repository
 from ex4d.models.weights import load_into
 from scripts._tiny_models import write_vace, write_wan
@@ -313,3 +314,43 @@ def test_opening_imports_no_torch(written: Path) -> None:
         f"open_repository(Path({str(written / 'original')!r})).files(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "taken"),
+    [("vae", {"z_dim": 48}, 16), ("text_encoder", {"d_model": 32}, 64), ("image_encoder", {"hidden_size": 32}, 64)],
+)
+def test_parts_of_two_models(copy: Callable[[str], Path], name: str, entry: dict[str, int], taken: int) -> None:
+    folder = copy("diffusers")
+    change(folder / name / "config.json", **entry)
+    ((field, width),) = entry.items()
+    with pytest.raises(Ex4dError, match=f"its {field} is {width}; the transformer takes {taken}") as caught:
+        open_repository(folder)
+    assert caught.value.code == BAD_INPUT
+    assert f"The {name} in {folder}" in caught.value.message
+
+
+def test_configs_that_no_network_has(copy: Callable[[str], Path]) -> None:
+    folder = copy("diffusers")
+    for name, entry in (
+        ("transformer", {"num_attention_heads": None}),
+        ("transformer", {"num_attention_heads": "four"}),
+        ("vae", {"dim_mult": None}),
+        ("text_encoder", {"num_heads": None}),
+        ("image_encoder", {"num_attention_heads": 7}),
+    ):
+        file = folder / name / "config.json"
+        before = file.read_text()
+        change(file, **entry)
+        with pytest.raises(Ex4dError, match=rf"config\.json of the {name} cannot be used: ") as caught:
+            empty_network(name, open_repository(folder).part(name).config)
+        assert caught.value.code == BAD_INPUT
+        file.write_text(before)
+
+
+def test_a_variant_is_named_that_is_there_instead(copy: Callable[[str], Path]) -> None:
+    folder = copy("diffusers")
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    with pytest.raises(Ex4dError, match=r"It has diffusion_pytorch_model\.fp16\.safetensors, which is not read"):
+        open_repository(folder)

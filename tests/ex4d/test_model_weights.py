@@ -154,6 +154,12 @@ def test_shapes_are_taken_strictly(tmp_path: Path, shape: tuple[int, ...], wante
         load(tmp_path, {**tensors(), "layers.0.weight": torch.ones(shape)})
 
 
+def test_integers_are_no_weights(tmp_path: Path) -> None:
+    packed = torch.ones_like(tensors()["layers.0.weight"], dtype=torch.int8)
+    with pytest.raises(Ex4dError, match=r"do not fit the model: 1 of another kind: layers\.0\.weight \(I8\)"):
+        load(tmp_path, {**tensors(), "layers.0.weight": packed})
+
+
 def test_two_tensors_for_one_name(tmp_path: Path) -> None:
     with pytest.raises(Ex4dError, match=r"1 not known: twice \(norm\.bias is there already\)"):
         load(

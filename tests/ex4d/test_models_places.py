@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ex4d.models.command import described
 from ex4d.models.places import find_model, folder_of, hub_cache, need_model, present_size
 from ex4d.models.record import KnownFile, Record, record_path, write_record
 from ex4d.models.registry import MODELS, model_spec
@@ -95,13 +96,18 @@ def test_a_download_that_goes_on_is_not_taken_for_the_model(tmp_path: Path) -> N
     assert find_model("lightx2v-4step", tmp_path) is None
 
 
-def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    folder = put(tmp_path, LORA)
+def test_a_record_that_cannot_be_read_is_an_interrupted_download_of_that_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path, LORA, "ex4d.ckpt")
+    monkeypatch.setenv("EX4D_MODELS", str(folder))
     path = record_path(model_spec("lightx2v-4step"), folder)
     for text in ("{", "[]", '{"files": {"a": {"size": "many", "sha256": ""}}}'):
         path.write_text(text)
-        with pytest.raises(Ex4dError, match="cannot be read as the record"):
-            find_model("lightx2v-4step", folder)
+        assert find_model("lightx2v-4step") is None
+        with pytest.raises(Ex4dError, match="goes on where it stopped"):
+            need_model("lightx2v-4step")
+        assert [row["name"] for row in described() if row["path"]] == ["ex4d"]
 
 
 def test_a_checkpoint_is_found_as_what_it_was_rewritten_to(tmp_path: Path) -> None:

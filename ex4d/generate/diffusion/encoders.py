@@ -8,17 +8,15 @@ import html
 import re
 from collections.abc import Callable, Sequence
 from textwrap import shorten
-from typing import Any
 
 import ftfy
 import torch
-from accelerate import init_empty_weights
 from diffusers.hooks import apply_group_offloading
-from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+from transformers import UMT5EncoderModel
 
+from ex4d.models.empty import empty_network
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import load_into
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -91,9 +89,7 @@ class PromptEncoder:
         """Loads it. See `encode_prompts`."""
         part = repository.part("text_encoder")
         self.device, self._tokenizer = device, _read_tokenizer(repository)
-        with init_empty_weights():
-            model = UMT5EncoderModel(_config(UMT5Config, part))
-        model.tie_weights()  # names of one table of words, which building it without weights parts
+        model = empty_network("text_encoder", part.config)
         self.streams = not _fits(model, device, dtype) if stream is None else stream
         place = torch.device("cpu") if self.streams else device
         _load(model, part, place, dtype, lambda done, total: progress("Loading the prompt encoder", done, total))
@@ -140,8 +136,7 @@ class ImageEncoder:
             Ex4dError: BAD_INPUT when the files do not fit.
         """
         part = repository.part("image_encoder")
-        with init_empty_weights():
-            model = CLIPVisionModel(_config(CLIPVisionConfig, part))
+        model = empty_network("image_encoder", part.config)
         core = getattr(model, "vision_model", model)  # one level more in some versions of transformers
         place = torch.device("cpu") if stream else device
         _load(core, part, place, dtype, lambda done, total: progress("Loading the image encoder", done, total))
@@ -169,15 +164,6 @@ class ImageEncoder:
         """Frees its memory."""
         self._model = None
         _free(self.device)
-
-
-def _config(kind: Any, part: Part) -> Any:
-    try:
-        return kind.from_dict(dict(part.config))
-    except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())
-        text = f"The config.json of {part.weights} cannot be used: {reason}."
-        raise Ex4dError(BAD_INPUT, text, "Download it again.") from error
 
 
 def _load(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan
 
 from ex4d.generate.diffusion.memory import Profile, load_device, load_gguf, storage_for
+from ex4d.models.empty import empty_network
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import load_into
 
@@ -41,8 +41,7 @@ def load_transformer(
     """
     if gguf is not None:
         return load_gguf(gguf, kind, part.config, compute_type(profile))
-    with init_empty_weights():
-        transformer = kind.from_config(dict(part.config))
+    transformer = empty_network("transformer", part.config)
     load_into(
         transformer,
         part.weights,
@@ -64,7 +63,6 @@ def compute_type(profile: Profile) -> torch.dtype:
 def load_autoencoder(repository: Repository, *, dtype: torch.dtype, device: torch.device) -> AutoencoderKLWan:
     """The repository's autoencoder. Raises Ex4dError(BAD_INPUT) for files that do not fit."""
     part = repository.part("vae")
-    with init_empty_weights():
-        vae = AutoencoderKLWan.from_config(dict(part.config))
+    vae = empty_network("vae", part.config)
     load_into(vae, part.weights, part.rename, dtype=dtype, device=device)
     return vae.requires_grad_(False)

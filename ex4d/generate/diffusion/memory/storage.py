@@ -86,12 +86,11 @@ def load_gguf(file: Path, kind: Any, config: Mapping[str, Any], compute: torch.d
     Raises:
         Ex4dError: BAD_INPUT for a file that is broken or of another model.
     """
-    import torch
     from diffusers import GGUFQuantizationConfig
 
-    with torch.device("meta"):
-        empty = kind.from_config(dict(config))
-    _check_names(file, set(empty.state_dict()))
+    from ex4d.models.empty import empty_network
+
+    _check_names(file, set(empty_network("transformer", config).state_dict()))
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(dict(config)), encoding="utf-8")
         try:

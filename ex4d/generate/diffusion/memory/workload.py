@@ -85,12 +85,9 @@ def network(config: Mapping[str, Any]) -> Network:
 
 @lru_cache(maxsize=8)
 def _network(config: str) -> Network:
-    import diffusers
-    from accelerate import init_empty_weights
+    from ex4d.models.empty import empty_network
 
-    values = json.loads(config)
-    with init_empty_weights():
-        transformer = getattr(diffusers, values.get("_class_name", "WanTransformer3DModel")).from_config(values)
+    transformer = empty_network("transformer", json.loads(config))
     layers = dict(block_layers(transformer))
     blocks = [
         _counts(transformer, f"{kind}.{i}.") for kind in BLOCKS for i in range(len(getattr(transformer, kind, ())))
@@ -144,16 +141,6 @@ def encoder_of(config: Mapping[str, Any], name: str) -> Encoder:
 
 @lru_cache(maxsize=8)
 def _encoder_of(config: str, name: str) -> Encoder:
-    import torch
+    from ex4d.models.empty import empty_network
 
-    values = json.loads(config)
-    with torch.device("meta"):
-        if name == "vae":
-            from diffusers import AutoencoderKLWan
-
-            return encoder(AutoencoderKLWan.from_config(values))
-        from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
-
-        if name == "text_encoder":
-            return encoder(UMT5EncoderModel(UMT5Config.from_dict(values)))
-        return encoder(CLIPVisionModel(CLIPVisionConfig.from_dict(values)))
+    return encoder(empty_network(name, json.loads(config)))
