@@ -190,7 +190,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
             print("  no GPU that it can use")
     print("\nmodels")
     for model in models():
-        paid = "" if model.commercial_use else f"; NOT for commercial use ({model.licence})"
+        paid = "" if model.commercial_use else f"; NOT free for commercial use ({model.licence})"
         print(f"  {model.name:24}{gigabytes(model.size):>9}  {model.path}{paid}")
     print("  see `ex4d models list` for what there is")
     for title, packages in (("built on", parts()), ("for generators with weights", wan_parts())):

@@ -19,7 +19,7 @@ from shared_protocol.errors import Ex4dError
 
 _PROJECT = "ex4d-blender"
 # Packages whose metadata do not name the licence that is in them.
-_KNOWN = {"openexr": "BSD-3-Clause"}
+_KNOWN = {"openexr": "BSD-3-Clause", "torchao": "BSD-3-Clause"}
 
 
 @dataclass(frozen=True)
@@ -127,4 +127,7 @@ def _packages(extra: str) -> Iterator[Part]:
 def _licence(found: Distribution) -> str:
     about = found.metadata
     stated = next((about[field] for field in ("License-Expression", "License") if field in about), "").strip()
-    return stated.splitlines()[0] if stated else _KNOWN.get(about["Name"].lower(), "see its package")
+    if stated:
+        return stated.splitlines()[0]
+    kinds = [entry.split(" :: ")[-1] for entry in about.get_all("Classifier") or () if entry.startswith("License ::")]
+    return ", ".join(kinds) or _KNOWN.get(about["Name"].lower(), "see its package")

@@ -99,7 +99,7 @@ def _list(arguments: argparse.Namespace) -> None:
     for row in rows:
         print(f"{row['name']:{width}}{gigabytes(row['size']):>9}  {row['title']}")
         for line in (
-            f"{row['licence']}; {'commercial use allowed' if row['commercial_use'] else 'NOT for commercial use'}",
+            f"{row['licence']}; {'commercial use allowed' if row['commercial_use'] else 'NOT free for commercial use'}",
             f"for {row['used_for']}. {row['notes']}".rstrip(),
             f"here: {row['path']}" if row["path"] else "not here",
         ):
@@ -122,7 +122,7 @@ def _download(arguments: argparse.Namespace) -> None:
         _convert_pickles(spec, folder_of(spec, found))
     plans = [plan(spec, arguments.local_dir) for spec in missing]
     for item in plans:
-        paid = "commercial use allowed" if item.spec.commercial_use else "NOT for commercial use"
+        paid = "commercial use allowed" if item.spec.commercial_use else "NOT free for commercial use"
         whole = sum(file.size for file in item.files.files)
         print(f"{item.spec.name}: {item.spec.title}")
         print(f"  {item.spec.repository} at {item.files.commit[:12]}; {item.spec.licence}; {paid}")

@@ -144,6 +144,7 @@ _SPECS: Final = (
         licence=_APACHE,
         commercial_use=True,
         used_for="the wan generator",
+        notes="The licence is that of its repository on GitHub (tau-yihouxiang/EX-4D).",
         convert=("ex4d.ckpt",),
     ),
     ModelSpec(

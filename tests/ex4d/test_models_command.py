@@ -35,7 +35,7 @@ def test_the_list_tells_size_licence_and_place(models: Path, capsys: pytest.Capt
     told = capsys.readouterr().out
     assert f"here: {models / LORA}" in told
     assert "91.4 GB" in told
-    assert "CC BY-NC 4.0; NOT for commercial use" in told
+    assert "CC BY-NC 4.0; NOT free for commercial use" in told
     assert f"downloads go to {models}: " in told
     assert main(["models", "list", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -67,6 +67,9 @@ def test_the_doctor_tells_of_pytorch_and_of_the_models_here(models: Path, capsys
     assert {"huggingface_hub", "torch", "diffusers", "transformers"} <= set(names)
     assert len(names) == len(set(names))
     assert not set(names) & {part["name"] for part in told["parts"]}
+    licences = {part["name"]: part["licence"] for part in told["wan_parts"]}
+    assert "Apache" in licences["safetensors"]  # which names it among its classifiers alone
+    assert "see its package" not in licences.values()
     assert main(["doctor"]) == 0
     assert str(models / LORA) in capsys.readouterr().out
 

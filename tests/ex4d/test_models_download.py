@@ -346,7 +346,7 @@ def test_a_licence_that_restricts_use_is_asked_for(
     assert not MODELS["vda-large"].commercial_use
     assert run("download", "vda-large") == 2
     told = capsys.readouterr()
-    assert "NOT for commercial use" in told.out
+    assert "NOT free for commercial use" in told.out
     assert "CC BY-NC 4.0" in told.err
     assert "--accept-licence" in told.err
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))

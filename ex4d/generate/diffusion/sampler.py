@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ex4d.generate.diffusion.model import Conditioned
 from ex4d.generate.diffusion.schedule import Schedule
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 
 def _as_it_is(latents: Tensor, _sigma: float) -> Tensor:
@@ -41,10 +42,19 @@ def sample(
 
     Returns:
         Clean latents, like `latents`.
+
+    Raises:
+        Ex4dError: BAD_INPUT where the model's answer holds infinities or what is no number.
     """
     for step in range(start, schedule.steps):
         velocity = model.velocity(latents, schedule.timestep(step), cfg)
         clean = latents - schedule.sigma(step) * velocity
         latents = hold(schedule.advance(step, latents, velocity), schedule.sigma(step + 1))
+        if not torch.isfinite(latents).all():  # they would become black pictures
+            raise Ex4dError(
+                BAD_INPUT,
+                f"In step {step + 1} the model gives no numbers: its weights, a LoRA's, or a strength are at fault.",
+                "`ex4d models verify` finds damaged files. Try without LoRAs, and with weights on bf16.",
+            )
         after_step(step, latents, clean)
     return latents

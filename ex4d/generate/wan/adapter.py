@@ -50,7 +50,7 @@ def read_adapter(path: Path, transformer: WanTransformer3DModel) -> Adapter:
     file = WeightFiles([path])
     hidden = file["latent_encoder.0.weight"].shape[0] if "latent_encoder.0.weight" in file else 0
     ranks = sorted({header.shape[0] for name, header in file.items() if ".lora_A." in name and header.shape})
-    if not hidden or len(ranks) != 1:
+    if not hidden or len(ranks) != 1 or ranks == [0]:
         has = f"LoRA tensors of ranks {ranks}" if hidden and ranks else "no LoRA or no geometry encoder"
         text = f"{path} is not an EX-4D checkpoint: it has {has}."
         raise Ex4dError(BAD_INPUT, text, "Give the one that `ex4d models download ex4d` brings.")
