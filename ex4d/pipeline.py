@@ -281,7 +281,7 @@ def paint(
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         return
     done = total - len(wanted)
-    weights = generator.identity(options)
+    weights = generator.identity(options, report.progress)
     made_with: Json = {**_told_before(folder / MADE_WITH), **({"weights": dict(weights)} if weights else {})}
 
     def record(facts: Mapping[str, Any]) -> None:

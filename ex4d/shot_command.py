@@ -247,8 +247,7 @@ def _reshoot(arguments: argparse.Namespace) -> None:
 
     out: Path = arguments.output_dir
     with Console() as console:
-        console.progress("Checking the generator", 0, 1)  # minutes, where weights are seen for the first time
-        choice = chosen(arguments)  # what is wrong with it is said now, not after minutes of work
+        choice = chosen(arguments, console.progress)  # what is wrong with it is said now, not after minutes of work
     for note in choice.notes:
         print(f"note: {note}", file=sys.stderr)
     arguments.geometry = arguments.geometry or choice.generator.geometry

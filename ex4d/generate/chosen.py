@@ -12,7 +12,7 @@ from typing import Any
 
 from ex4d.doors import named
 from ex4d.generate import GENERATORS
-from ex4d.generate.door import Generator
+from ex4d.generate.door import Generator, Progress, nobody
 from ex4d.generate.flags import add_settings, listing, typed_options
 from ex4d.generate.settings import Value, read_settings
 from ex4d.generate.side_car import differences, read_side_car
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     parser.set_defaults(default_generator=default)
 
 
-def chosen(arguments: argparse.Namespace) -> Chosen:
+def chosen(arguments: argparse.Namespace, progress: Progress = nobody) -> Chosen:
     """What `arguments` choose.
 
     Raises:
@@ -84,6 +84,6 @@ def chosen(arguments: argparse.Namespace) -> Chosen:
     typed = typed_options(arguments, generator.settings)
     options = read_settings(generator.settings, {**(earlier.options if earlier else {}), **typed}, name)
     number = arguments.seed if arguments.seed is not None else earlier.seed if earlier else 0
-    weights = generator.identity(options)
+    weights = generator.identity(options, progress)
     notes = differences(earlier, weights) if earlier else []
     return Chosen(generator, number, options, weights, tuple(notes))

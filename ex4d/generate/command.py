@@ -69,8 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _check_inputs(arguments)
     _one_folder_of_parts(arguments)
     with Console() as console:
-        console.progress("Checking the generator", 0, 1)  # minutes, where weights are seen for the first time
-        choice = chosen(arguments)
+        choice = chosen(arguments, console.progress)
         shot = _from_folders(arguments) if arguments.scene else _from_videos(arguments, console)
     request = {"command": "generate", "inputs": shot.inputs, **choice.request()}
     if movie is not None:

@@ -12,8 +12,10 @@ from ex4d.doors import Door
 from ex4d.generate.settings import Setting, Value
 from ex4d.values import U8, Conditioning
 
+Progress = Callable[[str, int, int], None]  # progress(phase, done, total)
 
-def _nobody(*_: object) -> None:
+
+def nobody(*_: object) -> None:
     """Whom nobody listens to."""
 
 
@@ -26,11 +28,11 @@ class GenerateRequest:
     options: Mapping[str, Value]  # the generator's own settings; what is left out has its default
     wanted: Sequence[int]  # indices into the conditioning's frames, counted from 0
     # progress(phase, done, total) at each step, which is where it may raise Ex4dError(CANCELLED) to stop the work.
-    progress: Callable[[str, int, int], None] = _nobody
+    progress: Callable[[str, int, int], None] = nobody
     # glimpse(picture [h, w, 3] uint8 sRGB): how the unfinished result looks, now and then.
-    glimpse: Callable[[U8], None] = _nobody
+    glimpse: Callable[[U8], None] = nobody
     # record(facts): what the side-car has to tell beyond options: weights, device, what took effect. JSON values.
-    record: Callable[[Mapping[str, Any]], None] = _nobody
+    record: Callable[[Mapping[str, Any]], None] = nobody
     # A folder of the generator's own, which lets a run that was killed go on; None: nothing is kept.
     scratch: Path | None = None
 
@@ -50,11 +52,12 @@ class Generator(Door, Protocol):
         """
         ...
 
-    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+    def identity(self, options: Mapping[str, Value], progress: Progress = nobody) -> Mapping[str, str]:
         """What decides the pixels beside conditioning, seed and options: names and hashes of the weights in use.
 
         `available` speaks of the weights in their usual place; options may name others, so this is what tells whether
-        a shot can be made.
+        a shot can be made. Weights that were never seen before are read for it once, which takes minutes: `progress` is
+        told, and may raise to stop it.
 
         Raises:
             Ex4dError: UNAVAILABLE where packages or weights are missing, with what to do; BAD_INPUT and others for

@@ -40,9 +40,30 @@ def fingerprint(path: Path) -> str:
     return kept if kept is not None else measure(path)
 
 
-def fingerprints(files: Mapping[str, Path]) -> dict[str, str]:
-    """`fingerprint` of several files, by the same names."""
-    return {name: fingerprint(path) for name, path in files.items()}
+def fingerprints(files: Mapping[str, Path], progress: Progress = lambda percent: None) -> dict[str, str]:
+    """`fingerprint` of several files, by the same names.
+
+    Args:
+        files: by name.
+        progress: told, while files are read, how many percent of those that have to be read are behind us; may raise.
+
+    Raises:
+        Ex4dError: as `fingerprint`.
+    """
+    known = {name: _kept(path) for name, path in files.items()}
+    unread = {name: path for name, path in files.items() if known[name] is None}
+    total = sum(path.stat().st_size for path in unread.values() if path.is_file())
+    done, told = 0, -1
+
+    def read(more: int) -> None:
+        nonlocal done, told
+        done += more
+        percent = 100 * done // total if total else 100
+        if percent != told:
+            progress(percent)
+            told = percent
+
+    return {name: known[name] or measure(path, read) for name, path in files.items()}
 
 
 def measure(path: Path, progress: Progress = lambda more: None) -> str:

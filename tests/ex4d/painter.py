@@ -47,7 +47,7 @@ class Painter:
     def size(self, width: int, height: int, options: Mapping[str, Value]) -> tuple[int, int]:
         return -(-width // 16) * 16, -(-height // 16) * 16
 
-    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+    def identity(self, options: Mapping[str, Value], progress: object = None) -> Mapping[str, str]:
         if self.weights is None:
             return {}
         return {self.weights.name: hashlib.sha256(self.weights.read_bytes()).hexdigest()}

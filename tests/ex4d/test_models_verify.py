@@ -117,3 +117,24 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
     assert sum(read) == 14
     (tmp_path / "ex4d.safetensors").write_bytes(b"tensors")
     assert "ex4d.ckpt" not in {item.path for item in check(spec, tmp_path, record)}
+
+
+def test_files_that_were_never_read_are_told_in_percent_and_can_be_stopped(tmp_path: Path) -> None:
+    files = {}
+    for number in range(4):
+        files[str(number)] = tmp_path / f"{number}.safetensors"
+        files[str(number)].write_bytes(bytes([number]) * 1000)
+    fingerprint(files["0"])
+    told: list[int] = []
+    sums = fingerprints(files, told.append)
+    assert sums.keys() == files.keys()
+    assert told == [33, 66, 100]
+    assert fingerprints(files, told.append) == sums
+    assert len(told) == 3  # by now all are known
+
+    def stop(percent: int) -> None:
+        raise KeyboardInterrupt
+
+    files["0"].write_bytes(b"longer than before" * 100)
+    with pytest.raises(KeyboardInterrupt):
+        fingerprints(files, stop)

@@ -16,7 +16,7 @@ from ex4d.generate.diffusion.rig import Kit, ModelRig
 from ex4d.generate.diffusion.speed.distilled import Distillation, all_loras, sampling
 from ex4d.generate.diffusion.speed.settings import LoraFile, Speed, read_speed
 from ex4d.generate.diffusion.windows import plan_windows
-from ex4d.generate.door import GenerateRequest
+from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Value
 from ex4d.models.repository import Repository
 from ex4d.models.verify import fingerprints
@@ -87,7 +87,7 @@ class Job:
         """Where the work is done."""
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def identity(self) -> dict[str, str]:
+    def identity(self, progress: Progress = nobody) -> dict[str, str]:
         """sha256 of every file that decides the pixels, by its name."""
         folder = self.repository.folder
         files = {file.relative_to(folder).as_posix(): file for file in self.repository.files()}
@@ -95,7 +95,7 @@ class Job:
         files |= {f"lora/{number} {lora.file.name}": lora.file for number, lora in enumerate(self.loras, 1)}
         if self.wish.gguf is not None:
             files[f"gguf/{self.wish.gguf.name}"] = self.wish.gguf
-        return fingerprints(files)
+        return fingerprints(files, lambda done: progress("Checking the weights", done, 100))
 
     def paint(
         self, request: GenerateRequest, size: tuple[int, int], kit: Kit, *, more_frames: int = 0, **sizes: Any
@@ -110,8 +110,7 @@ class Job:
             sizes: fields of `Workload` that are this generator's own.
         """
         plan = self.plan(size, request.seed)
-        request.progress("Checking the weights", 0, 1)  # the first time they are all read
-        weights = self.identity()
+        weights = self.identity(request.progress)
         request.record({"weights": weights, "sampling": asdict(plan)})
         frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
         workload = self.workload(frames + more_frames, size, **sizes)

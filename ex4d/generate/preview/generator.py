@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from ex4d.cameras import camera_from_world, intrinsics_at
-from ex4d.generate.door import GenerateRequest
+from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Setting, Value, read_settings
 from ex4d.values import F32, U8, Bool, Intrinsics, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -42,7 +42,7 @@ class PreviewGenerator:
         read_settings(self.settings, options, self.name)
         return width, height
 
-    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+    def identity(self, options: Mapping[str, Value], progress: Progress = nobody) -> Mapping[str, str]:
         """It has no weights."""
         return {}
 

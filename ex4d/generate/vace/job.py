@@ -10,7 +10,7 @@ from ex4d.generate.diffusion.job import Job
 from ex4d.generate.diffusion.latents import TIME
 from ex4d.generate.diffusion.memory import read_wish
 from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
-from ex4d.generate.door import GenerateRequest
+from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Value
 from ex4d.generate.vace.kit import VaceKit
 from ex4d.generate.vace.model import Showing
@@ -40,9 +40,9 @@ class VaceJob:
         not_offered = {setting.name: setting.default for setting in SPEED_SETTINGS}
         self._job = Job.of({**not_offered, **values}, wish, repository, None, {})
 
-    def identity(self) -> dict[str, str]:
+    def identity(self, progress: Progress = nobody) -> dict[str, str]:
         """sha256 of every file that decides the pixels, by its name."""
-        return self._job.identity()
+        return self._job.identity(progress)
 
     def frames(self, request: GenerateRequest, size: tuple[int, int]) -> Iterator[tuple[int, U8]]:
         """The frames of `request`, of `size` = width, height."""

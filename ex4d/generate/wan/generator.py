@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ex4d.generate.diffusion.requirements import missing_packages, need_packages
 from ex4d.generate.diffusion.sizes import working_size
-from ex4d.generate.door import GenerateRequest
+from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Value, read_settings
 from ex4d.generate.wan.settings import WAN_SETTINGS
 from ex4d.values import U8
@@ -50,9 +50,9 @@ class WanGenerator:
         wanted = int(values["width"]), int(values["height"])
         return working_size(width, height, str(values["quality"]), wanted)
 
-    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+    def identity(self, options: Mapping[str, Value], progress: Progress = nobody) -> Mapping[str, str]:
         """See `ex4d.generate.door.Generator.identity`. The first time, all weights are read once."""
-        return self._job(options).identity()
+        return self._job(options).identity(progress)
 
     def frames(self, request: GenerateRequest) -> Iterator[tuple[int, U8]]:
         """See `ex4d.generate.door.Generator.frames`."""

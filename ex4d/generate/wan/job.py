@@ -10,7 +10,7 @@ from typing import Any
 from ex4d.generate.diffusion.job import Job, values_in
 from ex4d.generate.diffusion.memory import Encoder, encoder_of, read_wish
 from ex4d.generate.diffusion.speed.distilled import LIGHTX2V_I2V
-from ex4d.generate.door import GenerateRequest
+from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Value
 from ex4d.generate.wan.kit import WanKit
 from ex4d.models.places import find_model, need_model
@@ -47,9 +47,9 @@ class WanJob:
         files = {f"ex4d/{adapter.name}": adapter}
         return cls(Job.of(values, wish, repository, LIGHTX2V_I2V, files), adapter)
 
-    def identity(self) -> dict[str, str]:
+    def identity(self, progress: Progress = nobody) -> dict[str, str]:
         """sha256 of every file that decides the pixels, by its name."""
-        return self._job.identity()
+        return self._job.identity(progress)
 
     def frames(self, request: GenerateRequest, size: tuple[int, int]) -> Iterator[tuple[int, U8]]:
         """The frames of `request`, of `size` = width, height."""

@@ -43,7 +43,7 @@ class StepsGenerator:
     def size(self, width: int, height: int, options: Mapping[str, Value]) -> tuple[int, int]:
         return 16, 16
 
-    def identity(self, options: Mapping[str, Value]) -> Mapping[str, str]:
+    def identity(self, options: Mapping[str, Value], progress: object = None) -> Mapping[str, str]:
         if (ROOM / "shut").exists():
             raise Ex4dError(UNAVAILABLE, "The weights of 'steps' are missing.", "ex4d models download steps")
         while (ROOM / "read").exists():
