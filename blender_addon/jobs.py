@@ -180,7 +180,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
     """
     settings = scene.ex4d
     runtime.need_backend()
-    wanted = sample(scene)
+    wanted, given = sample(scene), options.asked(scene)
     take = project.new_version(
         places.project_folder() / "takes", settings.take_name or camera_path.collection_of(scene)
     )
@@ -199,7 +199,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
             settings={
                 "generator": settings.generator,
                 "seed": settings.seed,
-                "options": options.changed(scene),
+                "options": given,
                 "geometry": wanted.job.geometry,
                 "persist": wanted.job.persist,
                 "lead_in": wanted.job.lead_in,

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import bpy
 
+from shared_protocol.errors import LIMIT, Ex4dError
+from shared_protocol.limits import MAX_STRING
 from shared_protocol.messages import Door, OptionValue, SettingInfo
 
 from . import runtime
 
+_log = logging.getLogger(__name__)
 _PREFIX = "option_"  # so that no option can have the name of a property of the record itself
 _INT = 2**31 - 1
 _DIGITS = 3  # of fractions
@@ -29,7 +33,7 @@ def keep_up() -> None:
     for door in runtime.doors("generator"):
         if not door.settings:
             continue
-        stamp = _stamp(door.settings)
+        stamp = _stamp(door.settings, tuple(type(setting.default) for setting in door.settings))
         for scene in bpy.data.scenes:
             if scene.library is not None:
                 continue
@@ -39,24 +43,34 @@ def keep_up() -> None:
                 record.name = door.name
             if record.stamp != stamp:
                 for setting in door.settings:
-                    _settle(record, setting)
+                    _settle_or_leave(record, setting)
                 record.stamp = stamp
 
 
 @functools.lru_cache(maxsize=64)
-def _stamp(settings: tuple[SettingInfo, ...]) -> str:
+def _stamp(settings: tuple[SettingInfo, ...], _kinds: tuple[type, ...]) -> str:
+    # The kinds of the defaults are there for the cache: to it 5 and 5.0 are the same.
     return hashlib.sha256(repr(settings).encode()).hexdigest()
+
+
+def _settle_or_leave(record: bpy.types.PropertyGroup, setting: SettingInfo) -> None:
+    """Settles one option; one that Blender cannot hold gets no field, and keeps the backend's default."""
+    try:
+        _settle(record, setting)
+    except (OverflowError, TypeError, ValueError) as e:
+        _log.warning("no field for the option '%s' of '%s': %s", setting.name, record.name, e)
+        if _PREFIX + setting.name in record:
+            del record[_PREFIX + setting.name]
 
 
 def _settle(record: bpy.types.PropertyGroup, setting: SettingInfo) -> None:
     """Makes one option's property, or fits it to what the backend says now; a value that can be kept is kept."""
     key, default = _PREFIX + setting.name, _kept(setting, setting.default)
-    numbers = [_number(choice) for choice in setting.choices]
-    if type(record.get(key)) is not type(default) or (numbers and record[key] not in numbers):
+    if not _keeps(record, setting):
         record[key] = default
     about: dict[str, Any] = {"description": setting.help, "default": default}
     if setting.choices:
-        about["items"] = [(c, c, "", 0, number) for c, number in zip(setting.choices, numbers, strict=True)]
+        about["items"] = [(choice, choice, "", 0, _number(choice)) for choice in setting.choices]
     elif type(default) in (int, float):
         kind = type(default)
         if setting.least is not None:
@@ -65,7 +79,25 @@ def _settle(record: bpy.types.PropertyGroup, setting: SettingInfo) -> None:
             about["max"] = about["soft_max"] = kind(min(setting.most, _INT) if kind is int else setting.most)
         if kind is float:
             about["precision"] = _DIGITS
-    record.id_properties_ui(key).update(**about)
+    field = record.id_properties_ui(key)
+    field.clear()  # of a range or of choices that are no more
+    field.update(**about)
+
+
+def _keeps(record: bpy.types.PropertyGroup, setting: SettingInfo) -> bool:
+    """Whether the scene has a value for an option that the backend would take."""
+    key = _PREFIX + setting.name
+    value = record.get(key)
+    if type(value) is not type(_kept(setting, setting.default)):
+        return False
+    was_choice = "items" in record.id_properties_ui(key).as_dict()  # which is a number to Blender, see `_number`
+    if setting.choices or was_choice:
+        return was_choice and value in [_number(choice) for choice in setting.choices]
+    if isinstance(value, str):
+        return True
+    return not (
+        (setting.least is not None and value < setting.least) or (setting.most is not None and value > setting.most)
+    )
 
 
 def _number(choice: str) -> int:
@@ -95,6 +127,25 @@ def changed(scene: bpy.types.Scene) -> dict[str, OptionValue]:
     }
 
 
+def asked(scene: bpy.types.Scene) -> dict[str, OptionValue]:
+    """The same, as a job takes them.
+
+    Raises:
+        Ex4dError: LIMIT for a text that is too long to be sent.
+    """
+    given = changed(scene)
+    for setting in (setting for door in of(scene) for setting in door.settings):
+        value = given.get(setting.name)
+        size = len(value.encode(errors="replace")) if isinstance(value, str) else 0
+        if size > MAX_STRING:
+            raise Ex4dError(
+                LIMIT,
+                f"The generator's option '{setting.label}' has {size:,} bytes of text; {MAX_STRING:,} can be sent.",
+                "Shorten it. Letters beyond English ones take two to four bytes each.",
+            )
+    return given
+
+
 def of(scene: bpy.types.Scene) -> list[Door]:
     """The scene's generator, as the backend told of it; none where it did not."""
     return [door for door in runtime.doors("generator") if door.name == scene.ex4d.generator]
@@ -105,7 +156,8 @@ def reset(scene: bpy.types.Scene) -> None:
     for door in of(scene):
         record = scene.ex4d.generators.get(door.name)
         for setting in door.settings if record is not None else ():
-            record[_PREFIX + setting.name] = _kept(setting, setting.default)
+            if _PREFIX + setting.name in record:
+                record[_PREFIX + setting.name] = _kept(setting, setting.default)
 
 
 def draw(layout: bpy.types.UILayout, scene: bpy.types.Scene, door: Door) -> None:

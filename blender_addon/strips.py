@@ -119,14 +119,15 @@ def put_frame(job_id: str, number: int, name: str) -> None:
 def _fit(strip: bpy.types.Strip, size: tuple[int, int] | None) -> None:
     """Scales a strip whose pictures have another size than it was made for, so that they fill the same place.
 
+    A generator paints the whole of the shot's picture in multiples of 16 pixels, so its shape may be off by a little:
+    each side is scaled by itself, which undoes that, leaves no bars and puts every pixel where the camera saw it.
     Blender shows pictures pixel by pixel, times the strip's own scale, which the artist may have changed since.
     """
     if size is None or SIZE not in strip or size == tuple(strip[SIZE]):
         return
     width, height = strip[SIZE]
-    factor = min(width / size[0], height / size[1])
-    strip.transform.scale_x *= factor
-    strip.transform.scale_y *= factor
+    strip.transform.scale_x *= width / size[0]
+    strip.transform.scale_y *= height / size[1]
     strip[SIZE] = list(size)
 
 

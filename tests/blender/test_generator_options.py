@@ -126,6 +126,61 @@ def test_a_backend_of_another_release_finds_what_it_can_use(bench: Bench, events
     assert changed(bench) == {"steps": 4, "compile": "blocks", "shift": 2.0}
 
 
+def test_a_value_that_another_release_would_refuse_gives_way_to_the_default(bench: Bench, events: list[Any]) -> None:
+    def speaks(*settings: SettingInfo) -> None:
+        connect(bench, events, replace(WAN, settings=settings))
+
+    speaks(
+        SettingInfo("steps", "Steps", "How many.", 25, (), 1.0, 200.0),
+        SettingInfo("mode", "Mode", "Which.", "a", ("a", "b")),
+        SettingInfo("level", "Level", "How much.", 3),
+        SettingInfo("shift", "Shift", "Of it.", 5.0, (), 0.0, 9.0),
+    )
+    put(bench, steps=150, mode="b", level=9, shift=3.5)
+    speaks(
+        SettingInfo("steps", "Steps", "How many.", 25, (), 1.0, 50.0),
+        SettingInfo("mode", "Mode", "Which.", 7, (), 0.0, 1e9),  # a choice is a number to Blender as well
+        SettingInfo("level", "Level", "How much.", "low", ("low", "high")),
+        SettingInfo("shift", "Shift", "Of it.", 5, (), 0.0, 9.0),  # as good as 5.0 to Python
+    )
+    assert changed(bench) == {}
+    record = bench.settings.generators["wan"]
+    assert [record[f"option_{name}"] for name in ("steps", "mode", "shift")] == [25, 7, 5]
+    assert type(record["option_shift"]) is int
+    assert "items" not in record.id_properties_ui("option_mode").as_dict()
+
+
+def test_an_option_that_blender_cannot_hold_has_no_field_and_harms_no_other(
+    bench: Bench, events: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    large = SettingInfo("large", "Large", "A whole number of more than 32 bits.", 1 << 40)
+    connect(bench, events, replace(WAN, settings=(large, *OPTIONS)))
+    for _ in range(3):
+        bench.pump()
+    assert "Connected" in bench.said
+    assert sum("'large'" in record.getMessage() for record in caplog.records) == 1
+    assert "Large" not in drawn()
+    assert "Steps" in drawn()
+    put(bench, steps=4)
+    assert changed(bench) == {"steps": 4}
+    bpy.ops.ex4d.reset_options()
+    assert changed(bench) == {}
+
+
+def test_a_prompt_that_is_too_long_to_be_sent_is_told_before_anything_is_made(
+    bench: Bench, events: list[Any], landscape: Path
+) -> None:
+    from blender_addon import reconstruction, strips
+
+    reconstruction.build(bench.scene, landscape, name="clip", artifact="ab" * 32)
+    put(bench, prompt="火" * 2000)
+    with pytest.raises(RuntimeError):
+        bpy.ops.ex4d.generate()
+    assert "'Prompt' has 6,000 bytes of text; 4,096 can be sent." in bench.said
+    assert not list(strips.every())
+    assert not list(bench.folder.glob("shot_ex4d/takes/*"))
+
+
 def test_a_new_scene_has_options_of_its_own_and_undo_brings_old_ones_back(bench: Bench, events: list[Any]) -> None:
     put(bench, steps=4)
     bpy.ops.ed.undo_push(message="four steps")
