@@ -205,15 +205,14 @@ class Server:
             return
         try:
             reply = self._answer(client, envelope)
-        except Ex4dError as exc:
+            if reply is not None:
+                self._send(client, envelope.request, *reply)
+        except Ex4dError as exc:  # also of an answer that is over a limit
             self._fail(client, envelope.request, exc)
         except Exception:
             _log.exception("%s could not be answered", type(envelope.message).__name__)
             bug = Ex4dError(INTERNAL, "The backend met a bug of its own.", f"See its log {self._state.log}.")
             self._fail(client, envelope.request, bug)
-        else:
-            if reply is not None:
-                self._send(client, envelope.request, *reply)
 
     def _answer(self, client: bytes, envelope: Envelope) -> tuple[Message, bytes] | None:
         """What is answered at once; None: nothing, or later."""

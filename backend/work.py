@@ -225,10 +225,10 @@ def _link(asset: Path, path: Path) -> None:
 
 
 def _for_a_person(text: str, names: dict[str, str]) -> str:
-    """Puts the artist's file names for ours, and the message into one line of bounded length."""
+    """Puts the artist's file names for ours, and the message into one line of bounded length that can be sent."""
     for ours in sorted(names, key=len, reverse=True):
         text = text.replace(ours, names[ours])
-    return " ".join(text.split())[:1000]
+    return " ".join(text.split())[:1000].encode(errors="replace").decode()  # names of files may be no Unicode
 
 
 def _cameras(job: m.Render) -> tuple[CameraPath, SourceModel]:

@@ -13,6 +13,8 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable, Container
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,12 +30,10 @@ _log = logging.getLogger(__name__)
 class _Inbox:
     """Reads the pipe in a thread of its own, so that a cancel arrives while the work goes on."""
 
-    names: queue.SimpleQueue[pipe.Name]  # questions which artifact a job makes
-
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._runs: queue.SimpleQueue[pipe.Run] = queue.SimpleQueue()
-        self.names = queue.SimpleQueue()
+        self._names: queue.SimpleQueue[pipe.Name] = queue.SimpleQueue()  # questions which artifact a job makes
         self._stopped = ""
         threading.Thread(target=self._read, daemon=True, name="inbox").start()
 
@@ -44,13 +44,25 @@ class _Inbox:
                     self._stopped = ""
                     self._runs.put(message)
                 elif isinstance(message, pipe.Name):
-                    self.names.put(message)
+                    self._names.put(message)
                 elif isinstance(message, pipe.Stop):
                     self._stopped = message.artifact
         except (OSError, Ex4dError):
             _log.exception("the pipe to the server is broken")
         finally:
             os._exit(0)  # the main thread may be deep in a library; nothing half-written can be taken for whole
+
+    def answer_names(self, answer: Callable[[pipe.Name], None], generators: Container[str]) -> None:
+        """Has `answer` called for each question, one at a time for each generator, in threads of their own."""
+
+        def hand_out() -> None:
+            lanes: dict[str, ThreadPoolExecutor] = {}
+            while True:
+                question = self._names.get()
+                lane = question.job.generator if question.job.generator in generators else ""
+                lanes.setdefault(lane, ThreadPoolExecutor(1, f"names of {lane}")).submit(answer, question)
+
+        threading.Thread(target=hand_out, daemon=True, name="names").start()
 
     def next(self) -> pipe.Run:
         """Waits for work."""
@@ -88,19 +100,18 @@ def main() -> None:
         with writing:
             pipe.send(stdout, message)
 
-    def answer_names() -> None:
-        while True:
-            question = inbox.names.get()
-            artifact, failure = "", None
-            try:
-                artifact = work.artifact_of(question.job, folders)
-            except Ex4dError as exc:
-                failure = m.Failure(exc.code, exc.message, exc.hint)
-            send(pipe.Named(question.job_id, artifact, failure))
+    def answer_name(question: pipe.Name) -> None:
+        artifact, failure = "", None
+        try:
+            artifact = work.artifact_of(question.job, folders)
+        except Ex4dError as exc:
+            failure = m.Failure(exc.code, exc.message, exc.hint)
+        send(pipe.Named(question.job_id, artifact, failure))
 
     send(pipe.Ready(work.doors()))
-    # The weights of a generator are read once to know them: minutes, in which the work goes on.
-    threading.Thread(target=answer_names, daemon=True, name="names").start()
+    # The weights of a generator are read once to know them: minutes, in which the work goes on, and in which jobs of
+    # other generators, a preview above all, are not kept waiting.
+    inbox.answer_names(answer_name, work.GENERATORS)
     while True:
         run = inbox.next()
         error: m.Failure | None = None

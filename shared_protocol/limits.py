@@ -209,6 +209,8 @@ def _setting(setting: m.SettingInfo) -> None:
     _at_most(len(setting.choices), MAX_CHOICES, f"Choices of '{name}'")
     if setting.choices:
         _need(setting.default in setting.choices, BAD_MESSAGE, f"The default of '{name}' is none of its choices.")
+        once = "" not in setting.choices and len(set(setting.choices)) == len(setting.choices)
+        _need(once, BAD_MESSAGE, f"A choice of '{name}' is empty, or is there twice.")
     ends = [end for end in (setting.least, setting.most) if end is not None]
     number = isinstance(setting.default, (int, float)) and not isinstance(setting.default, bool)
     _need(number or not ends, BAD_MESSAGE, f"'{name}' has a range, and is no number.")

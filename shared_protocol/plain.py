@@ -159,8 +159,9 @@ def _scalar(hint: Any, value: object, where: str) -> Any:
     if isinstance(value, int) and abs(value) > limits.MAX_INT:
         raise _bad(where, "an integer out of bounds")
     if isinstance(value, str):
-        if len(value) > limits.MAX_STRING:
-            raise Ex4dError(LIMIT, f"{where}: {len(value):,} characters are over the limit of {limits.MAX_STRING:,}.")
+        size = len(value) if value.isascii() else len(value.encode(errors="replace"))
+        if size > limits.MAX_STRING:  # told here: a header that cannot be unpacked has no request to be answered under
+            raise Ex4dError(LIMIT, f"{where}: a text of {size:,} bytes is over the limit of {limits.MAX_STRING:,}.")
         if "\0" in value:
             raise _bad(where, "holds a NUL character")
     return value

@@ -27,6 +27,7 @@ from shared_protocol.messages import (
 )
 
 from . import events as ev
+from .link import LOST
 from .project import disk_error, input_files, link_shot, safe_target, write_file
 
 _log = logging.getLogger(__name__)
@@ -216,10 +217,20 @@ class Job:
             emit(ev.JobFinished(self.job_id, info.kind, info.artifact, self.folder))
 
     def _look(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
-        """Bring in the newest glimpse. That it is gone by now means that the job goes on without it."""
+        """Bring in the newest glimpse. Where it is gone by now, or cannot be shown, the job goes on without it.
+
+        Raises:
+            Ex4dError: the connection's.
+        """
         assert self.info is not None  # noqa: S101 - narrowing; it told of the glimpse
         self.glimpse = self.info.glimpse
-        seen = client.glimpse(self.job_id)
+        try:
+            seen = client.glimpse(self.job_id)
+        except Ex4dError as e:
+            if e.code in LOST:
+                raise
+            _log.warning("no glimpse of %s: %s", self.job_id, e)
+            return
         if seen is not None:
             glimpse, rgb = seen
             emit(ev.GlimpseArrived(self.job_id, glimpse.width, glimpse.height, rgb))

@@ -21,7 +21,7 @@ from shared_protocol import connection as connections
 from shared_protocol import messages as m
 from shared_protocol.client import Client, new_job_id
 from shared_protocol.codec import decode, encode
-from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNAVAILABLE, Ex4dError
+from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, NOT_FOUND, UNAVAILABLE, Ex4dError
 from shared_protocol.limits import MAX_GLIMPSE
 from shared_protocol.link import Link
 
@@ -149,6 +149,44 @@ def test_reading_the_weights_holds_up_nobody(room: Room) -> None:
     assert client.cancel(waiting.job_id).state == m.CANCELLED
     (room.folder / "read").unlink()
     assert wait(client, client.submit(room.job()))[0].state == m.DONE
+
+
+def test_a_preview_does_not_wait_for_the_weights_of_another_generator(room: Room) -> None:
+    client = room.backend.start().client()
+    (room.folder / "read").touch()
+    waiting = client.submit(room.job())
+    preview, _ = wait(client, client.submit(m.Generate(room.shot.artifact, "preview")))
+    assert preview.state == m.DONE
+    assert client.job(waiting.job_id).state == m.QUEUED
+
+
+def test_a_glimpse_that_cannot_be_sent_is_answered_and_costs_the_job_nothing(room: Room, tmp_path: Path) -> None:
+    (room.folder / "grey").touch()  # without colours, which is not what a glimpse has to be
+    room.backend.start()
+    client = room.backend.client()
+    info = held(room, client, room.job())
+    until(lambda: client.job(info.job_id).glimpse)
+    assert refused(lambda: client.glimpse(info.job_id)) == BAD_MESSAGE
+    session = Session()
+    session.start()
+    try:
+        session.send(ev.Connect(room.backend.connection_file, 10.0))
+        session.send(ev.StartJob(info.job_id, room.job(), tmp_path / "take"))
+        news: list[ev.Event] = []
+        until(lambda: (event := session.next_event()) is not None and (news.append(event) or len(news) > 2))
+        (room.folder / "hold").unlink()
+        until(lambda: isinstance(session.next_event(), ev.JobFinished), 30.0)
+    finally:
+        assert session.close()
+
+
+def test_an_error_that_names_a_file_with_a_name_that_is_no_unicode_is_told(room: Room) -> None:
+    client = room.backend.start().client()
+    (room.folder / "weights").unlink()
+    (room.folder / "broken").touch()
+    info, _ = wait(client, client.submit(room.job()), 10.0)
+    assert info.error is not None
+    assert info.error.message == "weights?.bin is broken."
 
 
 def test_weights_that_change_while_a_job_waits_are_noticed(room: Room) -> None:

@@ -201,6 +201,7 @@ def test_numbers_that_are_not_finite_are_refused(number: float) -> None:
         (m.Generate(ID, seed=-1), BAD_INPUT),
         (m.Generate(ID, options=(("a", 1), ("a", 2))), BAD_INPUT),
         (m.Generate(ID, options=(("a", "x" * 5000),)), LIMIT),
+        (m.Generate(ID, options=(("a", "火" * 2000),)), LIMIT),  # 6,000 bytes
     ],
 )
 def test_values_that_cannot_be_used_are_refused_on_both_sides(job: object, code: str) -> None:
@@ -230,6 +231,8 @@ def test_values_that_cannot_be_used_are_refused_on_both_sides(job: object, code:
         (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, least=5.0, most=1.0),)), BAD_MESSAGE),
         (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, default="25"),)), BAD_MESSAGE),
         (dataclasses.replace(MODEL, settings=(dataclasses.replace(STEPS, choices=("a", "b")),)), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(m.SettingInfo("a", "A", "", "b", ("b", "c", "b")),)), BAD_MESSAGE),
+        (dataclasses.replace(MODEL, settings=(m.SettingInfo("a", "A", "", "", ("", "c")),)), BAD_MESSAGE),
         (
             dataclasses.replace(MODEL, settings=(m.SettingInfo("a", "A", "", "0", tuple(str(i) for i in range(65))),)),
             LIMIT,

@@ -3,7 +3,8 @@
 
 It works like a diffusion model, in steps over the whole shot, and keeps where it is after each. Files in the folder
 EX4D_TEST_ROOM rule what it does: `weights` are its weights; while `hold` exists, it holds after step 3; while `read`
-exists, it reads its weights; `shut` makes it unavailable.
+exists, it reads its weights; `shut` makes it unavailable; `broken` makes its weights so, under a name that is no
+Unicode; `grey` takes the colours from its glimpses.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.settings import Setting, Value, read_settings
-from shared_protocol.errors import UNAVAILABLE, Ex4dError
+from shared_protocol.errors import BAD_INPUT, UNAVAILABLE, Ex4dError
 
 ROOM = Path(os.environ["EX4D_TEST_ROOM"])
 
@@ -48,6 +49,8 @@ class StepsGenerator:
             raise Ex4dError(UNAVAILABLE, "The weights of 'steps' are missing.", "ex4d models download steps")
         while (ROOM / "read").exists():
             time.sleep(0.01)
+        if (ROOM / "broken").exists():
+            raise Ex4dError(BAD_INPUT, f"{os.fsdecode(b'weights' + bytes([255]) + b'.bin')} is broken.")
         return {"weights": hashlib.sha256((ROOM / "weights").read_bytes()).hexdigest()}
 
     def frames(self, request: GenerateRequest) -> Iterator[tuple[int, np.ndarray]]:
@@ -60,7 +63,7 @@ class StepsGenerator:
             request.progress("Sampling", step, count)
             picture = np.zeros((300, 600, 3), np.uint8)
             picture[:150] = (10 * step, 200, 30)
-            request.glimpse(picture)
+            request.glimpse(picture[..., 0] if (ROOM / "grey").exists() else picture)
             with replacing(kept) as part:
                 part.write_text(json.dumps({"step": step + 1}))
             while step == 2 and (ROOM / "hold").exists():
