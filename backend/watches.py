@@ -78,7 +78,8 @@ class Watches:
     def _push(self, watch: _Watch) -> bool:
         """False: the client's queue is full. The state of a job comes after its files, its artifact before them."""
         info = self._info(watch.job_id)
-        if info.artifact != watch.artifact:
+        over = info.state in m.FINISHED and not self._journal.files(info.artifact, limit=1)  # before anything was made
+        if info.artifact != watch.artifact and not over:
             first = replace(info, state=m.RUNNING, error=None) if info.state in m.FINISHED else info
             if not self._send(watch.client, encode(first)):
                 return False

@@ -92,7 +92,9 @@ def main() -> None:
     stdin, stdout = _take_pipes()
     logs.set_up_worker()
     inbox = _Inbox(stdin)
-    from . import work  # the engine is imported when the pipe is already watched
+    from ex4d.generate import GENERATORS  # the engine is imported when the pipe is already watched
+
+    from . import work
 
     writing = threading.Lock()
 
@@ -111,7 +113,7 @@ def main() -> None:
     send(pipe.Ready(work.doors()))
     # The weights of a generator are read once to know them: minutes, in which the work goes on, and in which jobs of
     # other generators, a preview above all, are not kept waiting.
-    inbox.answer_names(answer_name, work.GENERATORS)
+    inbox.answer_names(answer_name, GENERATORS)
     while True:
         run = inbox.next()
         error: m.Failure | None = None

@@ -134,6 +134,21 @@ def test_who_follows_a_job_hears_its_artifact_before_its_files(room: Room) -> No
     assert sum(isinstance(n, m.FileReady) for n in news) == 41
 
 
+def test_who_follows_a_job_that_fails_before_its_turn_never_hears_that_it_runs(room: Room) -> None:
+    client = room.backend.start().client()
+    (room.folder / "read").touch()
+    info = client.submit(room.job())
+    client.watch(info.job_id)
+    (room.folder / "shut").touch()
+    other = client.submit(room.job(seed=1))
+    client.watch(other.job_id)
+    client.cancel(info.job_id)
+    (room.folder / "read").unlink()
+    news: list[m.JobInfo | m.FileReady] = []
+    until(lambda: news.extend(client.poll(0.1)) or sum(getattr(n, "state", "") in m.FINISHED for n in news) == 2)
+    assert {n.state for n in news if isinstance(n, m.JobInfo)} <= {m.QUEUED, m.CANCELLED, m.FAILED}
+
+
 def test_reading_the_weights_holds_up_nobody(room: Room) -> None:
     """Minutes, for a large model: the server answers, and the worker works on other jobs."""
     client = room.backend.start().client()
