@@ -18,6 +18,7 @@ from ex4d.generate.diffusion.memory import (
     PROFILES,
     FreeMemory,
     MemoryWish,
+    Profile,
     Workload,
     free_memory,
     is_out_of_memory,
@@ -72,6 +73,28 @@ def test_profiles_get_smaller(job: Workload) -> None:
     taken = [predict(profile, job).gpu for profile in PROFILES]
 
     assert taken == sorted(taken, reverse=True)
+
+
+def test_fused_loras_take_nothing_where_the_weights_bear_it(job: Workload) -> None:
+    fused, without = replace(job, fused=True), replace(job, adapters=0)
+    assert job.adapters > 0
+    for name in ("48", "24"):
+        assert predict(BY_NAME[name], fused) == predict(BY_NAME[name], without) != predict(BY_NAME[name], job)
+    for name in ("16", "8"):
+        assert predict(BY_NAME[name], fused) == predict(BY_NAME[name], job)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_more_to_paint_never_takes_less(job: Workload, profile: Profile) -> None:
+    for wider in (replace(job, width=624, height=352), replace(job, width=1280, height=720)):
+        sizes = [predict(profile, replace(wider, frames=frames)) for frames in (1, 5, 49, 81, 121)]
+        assert [size.gpu for size in sizes] == sorted(size.gpu for size in sizes)
+        assert [size.ram for size in sizes] == sorted(size.ram for size in sizes)
+    small, middle, large = (
+        predict(profile, replace(job, width=width, height=height))
+        for width, height in ((512, 512), (832, 480), (1280, 720))
+    )
+    assert small.gpu <= middle.gpu <= large.gpu
 
 
 def test_without_a_gpu_the_model_is_whole_in_main_memory(job: Workload) -> None:

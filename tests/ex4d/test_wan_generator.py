@@ -265,6 +265,10 @@ def test_out_of_memory_in_the_smallest_profile_is_told(models: Path, monkeypatch
         ({"cache": "first-block", "steps": 9}, lambda record: record["speed"]["cache"] == "first-block"),
         ({"cache": "taylor", "steps": 9}, lambda record: record["speed"]["cache"] == "taylor"),
         ({"fuse_loras": "on"}, lambda record: record["fused"] is True),
+        (
+            {"fuse_loras": "on", "profile": "16"},
+            lambda record: "fuse_loras" not in record["speed"]["deviations"] and "float8" in record["notes"][0],
+        ),
         ({"adapter_strength": 0.5}, lambda record: record["adapter"]["strength"] == 0.5),
         ({"attention": "math"}, lambda record: record["speed"]["attention"] == "_native_math"),
     ],

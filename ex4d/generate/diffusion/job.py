@@ -156,7 +156,7 @@ class Job:
         """
         part = self.repository.part
         vae = part("vae").config
-        loras = 0 if self.speed.fuse_loras else sum(values_in(lora.file) for lora in self.loras)
+        loras = sum(values_in(lora.file) for lora in self.loras)
         return Workload(
             frames=frames,
             width=size[0],
@@ -170,6 +170,7 @@ class Job:
             # Three for each prompt in the first-block cache; next to nothing in the other (measured on a small model).
             cached=6 if self.speed.remembers(self.steps) and self.speed.cache != "taylor" else 0,
             gguf=0 if self.wish.gguf is None else self.wish.gguf.stat().st_size,
+            fused=self.speed.fuse_loras,
             **{**own, "adapters": loras + own.get("adapters", 0)},
         )
 

@@ -152,6 +152,9 @@ class ModelRig:
         self._loaded.append(vae)
         placed = place(networks.transformer, vae, networks.geometry, profile, device)
         switched = apply_speed(networks.transformer, self._speed, self._steps, device)
+        if isinstance(reason := networks.facts.get("fused"), str):
+            switched["notes"].append(f"LoRAs are not worked into the weights: {reason}.")
+            switched["deviations"].pop("fuse_loras", None)
         self.notes += [note for note in switched["notes"] if note not in self.notes]
         self._shared.enter_context(
             several_gpus(

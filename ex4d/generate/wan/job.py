@@ -78,7 +78,7 @@ class WanJob:
         return {
             "image_encoder": encoder_of(job.repository.part("image_encoder").config, "image_encoder"),
             "geometry_encoder": Encoder(geometry),
-            "adapters": 0 if job.speed.fuse_loras else values_in(self._adapter) - geometry,
+            "adapters": values_in(self._adapter) - geometry,
         }
 
 

@@ -10,7 +10,7 @@ The CUDA context is not counted: it is there before free memory is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ex4d.generate.diffusion.memory.profiles import Profile
@@ -54,6 +54,8 @@ class Prediction:
 
 def predict(profile: Profile, workload: Workload, *, on_gpu: bool = True) -> Prediction:
     """Peaks of a job in a profile. Without a GPU all of it is main memory."""
+    if workload.fused and profile.weights not in ("float8", "gguf"):  # those keep their LoRAs beside them
+        workload = replace(workload, adapters=0)
     network, work = workload.transformer, 4 if profile.weights == "float32" else 2
     layer = _layer_bytes(profile, workload)
     adapters = workload.adapters * work

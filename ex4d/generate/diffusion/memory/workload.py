@@ -67,7 +67,8 @@ class Workload:
     text_encoder: Encoder = Encoder()
     image_encoder: Encoder = Encoder()
     geometry_encoder: Encoder = Encoder()
-    adapters: int = 0  # values of all LoRAs that are not merged
+    adapters: int = 0  # values of all LoRAs
+    fused: bool = False  # LoRAs are worked into the weights, where these are of a type that bears it
     batched: bool = False  # both prompts in one pass
     cached: int = 0  # copies of all tokens that a cache for speed keeps from step to step
     gguf: int = 0  # bytes of the GGUF file, where one is in use
