@@ -78,6 +78,8 @@ def _dispatch(event: ev.Event) -> None:
         case ev.LinkChanged():
             runtime.link_changed(event)
             status.get().link = event.state
+            if event.state != ev.CONNECTED:
+                status.get().left = ""  # nobody works on it now, or nobody knows
             bad = event.state in (ev.FAILED, ev.RECONNECTING)
             level = "ERROR" if event.state == ev.FAILED else "WARNING" if bad else "INFO"
             status.say(event.message, hint=event.hint, level=level)

@@ -280,6 +280,10 @@ def test_a_job_moves_the_bar_and_its_end_takes_it_away(bench: Bench, events: lis
         bench.pump()
         lines = drawn()
         assert lines[lines.index("bar:3/4  Rendering the new view") + 2] == f"About {text} left"
+    events.append(ev.LinkChanged(ev.RECONNECTING, "The backend does not answer any more.", "Press Start Backend."))
+    bench.pump()
+    assert "bar:3/4  Rendering the new view" in drawn()
+    assert not [x for x in drawn() if x.startswith("About")], "nobody works on it now"
     events.append(ev.JobFailed("a" * 32, "EMPTY_VIEW", "The camera sees nothing.", "Move it."))
     bench.pump()
     assert not [x for x in drawn() if x.startswith("bar:")]
