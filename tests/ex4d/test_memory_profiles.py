@@ -159,8 +159,16 @@ def test_advice_names_windows_and_qualities_that_fit() -> None:
     assert not small.holds(predict(BY_NAME["8"], replace(job, frames=49)))
 
 
+def test_advice_says_a_thing_once(job: Workload) -> None:
+    with pytest.raises(Ex4dError) as refused:
+        pick_profile(MemoryWish("48", "bfloat16", None, False), job, free(22.8, 60))
+
+    assert refused.value.hint.startswith("What would fit: profile 24")
+    assert refused.value.hint.count("profile 24") == 1
+
+
 def test_nothing_fits_a_tiny_card(job: Workload) -> None:
-    with pytest.raises(Ex4dError, match="Close other programs, or use a larger card") as refused:
+    with pytest.raises(Ex4dError, match="Close other programs, or use a machine with more memory") as refused:
         pick_profile(AUTO, job, free(1.5, 8))
 
     assert "8.0 GiB are free" in refused.value.message

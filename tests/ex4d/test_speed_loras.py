@@ -150,6 +150,11 @@ LAYER = "diffusion_model.blocks.1.self_attn.q"
         (having(f"{LAYER}.lora_up.weight", 96, 5), "blocks.1.attn1.to_q with ranks 4 and 5"),
         (without(f"{LAYER}.lora_up.weight"), "blocks.1.attn1.to_q without its other half"),
         (having("diffusion_model.patch_embedding.alpha"), "patch_embedding.alpha"),
+        (having(f"{LAYER}.alpha", 2), f"{LAYER}.alpha of 2 for 1"),
+        (
+            lambda tensors: tensors | {f"{LAYER}.diff_b": torch.zeros(96, dtype=torch.int8)},
+            f"{LAYER}.diff_b of int8",
+        ),
         (lambda _tensors: {}, "has no tensors"),
     ],
 )

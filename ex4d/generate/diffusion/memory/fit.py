@@ -108,7 +108,7 @@ def _refusal(profile: Profile, wish: MemoryWish, workload: Workload, free: FreeM
     how = f"in the memory profile '{profile.name}'" if on_gpu else "without a GPU"
     text = f"{window} take {'; and '.join(lacks)}, {how}."
     tips = list(_advice(wish, workload, free))
-    hint = f"What would fit: {'; '.join(tips)}." if tips else "Close other programs, or use a larger card."
+    hint = f"What would fit: {'; '.join(tips)}." if tips else "Close other programs, or use a machine with more memory."
     return Ex4dError(LIMIT, text, hint)
 
 
@@ -119,7 +119,7 @@ def _advice(wish: MemoryWish, workload: Workload, free: FreeMemory) -> Iterator[
 
     if wish.profile != "auto" and (profile := fits(replace(wish, profile="auto"), workload)):
         yield f"profile {profile.name}"
-    if wish.weights and (profile := fits(replace(wish, profile="auto", weights=None), workload)):
+    elif wish.weights and (profile := fits(replace(wish, profile="auto", weights=None), workload)):
         yield f"profile {profile.name} with its own weights"
     if wish.vae_tiling is False and fits(replace(wish, vae_tiling=None), workload):
         yield "vae_tiling auto"

@@ -137,6 +137,8 @@ def _read(file: Path, transformer: Any) -> _Lora:
     lora, faults = _Lora(), []
     for source, tensor in _tensors(file):
         module, kind = _split(source)
+        if not tensor.is_floating_point() and kind != "alpha":
+            faults.append(f"{source} of {str(tensor.dtype).removeprefix('torch.')}")
         if kind in ("weight", "bias", "modulation"):
             place = ours(f"{module}.{kind}")
             if place not in parameters:
@@ -148,6 +150,8 @@ def _read(file: Path, transformer: Any) -> _Lora:
         place = ours(module)
         if kind == "" or place not in layers:
             faults.append(source)
+        elif kind == "alpha" and tensor.numel() != 1:
+            faults.append(_misfit(source, tensor, (1,)))
         elif kind == "alpha":
             lora.alpha[place] = float(tensor)
         else:
