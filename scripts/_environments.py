@@ -139,7 +139,8 @@ def _missing_libraries() -> list[str]:
 
 def _make(environment: Environment, python: str) -> None:
     folder = environment.folder
-    stamps = {_stamp(known) for known in (ENGINE, ENGINE_WITH_MODELS, BLENDER) if environment in (known, *known.holds)}
+    larger = [known for known in (ENGINE_WITH_MODELS,) if environment in known.holds]
+    stamps = {_stamp(known) for known in (environment, *larger)}
     stamp = folder / "made_from.sha256"
     if stamp.is_file() and stamp.read_text() in stamps and environment.python.exists():
         return

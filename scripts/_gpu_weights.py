@@ -58,7 +58,8 @@ class RandomWeights(WeightFiles):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype) -> None:
         """They are drawn on `device`, which is where that is quick."""
         super().__init__(())
-        self._headers = {name: Header(Path("random"), shape, str(dtype)) for name, shape in shapes.items()}
+        kind = {torch.float32: "F32", torch.bfloat16: "BF16"}[dtype]  # as safetensors writes it
+        self._headers = {name: Header(Path("random"), shape, kind) for name, shape in shapes.items()}
         self._device, self._dtype = device, dtype
 
     def __str__(self) -> str:
