@@ -85,5 +85,8 @@ def _doubts(seen: Bool, name: str) -> list[str]:
         return [f"{name} is white from end to end: there is nothing to paint (white = seen)"]
     first = float(seen[0].mean())
     if first < _WHOLE:
-        return [f"{name} shows {first:.0%} of the first frame as seen; the generator wan takes that frame for a whole one"]
+        text = (
+            f"{name} shows {first:.0%} of the first frame as seen; the generator wan takes that frame for a whole one"
+        )
+        return [text]
     return []
