@@ -39,15 +39,21 @@ def small_vace(device: str = "cpu") -> WanVACETransformer3DModel:
 
 
 @torch.no_grad()
-def ask(transformer: Any, timestep: float, context: str = "positive", seed: int = 0) -> Tensor:
+def ask(
+    transformer: Any,
+    timestep: float,
+    context: str = "positive",
+    seed: int = 0,
+    size: tuple[int, int, int] = (2, 8, 8),
+) -> Tensor:
     """The transformer's answer to inputs drawn with a seed."""
     draw = torch.Generator().manual_seed(seed)
     inputs = {"encoder_hidden_states": torch.randn(1, 512, 64, generator=draw)}
     if isinstance(transformer, WanVACETransformer3DModel):
-        inputs["hidden_states"] = torch.randn(1, 16, 2, 8, 8, generator=draw)
-        inputs["control_hidden_states"] = torch.randn(1, 96, 2, 8, 8, generator=draw)
+        inputs["hidden_states"] = torch.randn(1, 16, *size, generator=draw)
+        inputs["control_hidden_states"] = torch.randn(1, 96, *size, generator=draw)
     else:
-        inputs["hidden_states"] = torch.randn(1, 36, 2, 8, 8, generator=draw)
+        inputs["hidden_states"] = torch.randn(1, 36, *size, generator=draw)
         inputs["encoder_hidden_states_image"] = torch.randn(1, 257, 64, generator=draw)
     with transformer.cache_context(context):
         answer: Tensor = transformer(timestep=torch.tensor([timestep]), return_dict=False, **inputs)[0]

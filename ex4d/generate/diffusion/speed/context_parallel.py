@@ -17,6 +17,7 @@ from diffusers.hooks.context_parallel import remove_context_parallel
 from torch.distributed.device_mesh import init_device_mesh
 
 from ex4d.generate.diffusion.speed.attention import set_attention
+from shared_protocol.errors import UNSUPPORTED, Ex4dError
 
 
 class ContextParallel:
@@ -48,8 +49,15 @@ class ContextParallel:
         apply_context_parallel(transformer, self._config, self._plan)
 
     def expect(self, tokens: int) -> None:
-        """Is told before each pass how many tokens there are: uneven shares take a little more talk between ranks."""
+        """Is told before each pass how many tokens there are: uneven shares take a little more talk between ranks.
+
+        Raises:
+            Ex4dError: UNSUPPORTED for uneven shares on the CPU, whose library (Gloo) exchanges equal ones alone.
+        """
         world = self._config.ulysses_degree
+        if tokens % world and dist.get_backend() == "gloo":
+            text = f"{tokens} tokens cannot be shared by {world} processes on the CPU, since the shares are uneven."
+            raise Ex4dError(UNSUPPORTED, text, "Set gpus to 1, or choose another size of the picture.")
         self._config.ulysses_anything = bool(tokens % world or self._heads % world)
 
     def remove(self) -> None:

@@ -137,6 +137,7 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
 
     def _send(self, module: Any, kwargs: Mapping[str, Any]) -> None:
         tensors = {name: value.contiguous() for name, value in kwargs.items() if isinstance(value, Tensor)}
+        self._shared.expect(token_count(module, tensors["hidden_states"]))
         self._followers.tell(
             {
                 "do": "pass",
@@ -147,7 +148,6 @@ class _Leader(ModelHook):  # type: ignore[misc]  # diffusers has no types
         )
         for tensor in tensors.values():
             dist.broadcast(tensor, src=0)
-        self._shared.expect(token_count(module, tensors["hidden_states"]))
 
     def reset_state(self, module: Any) -> Any:
         self._state.reset()
