@@ -13,7 +13,7 @@ _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "safete
 def missing_packages() -> str:
     """Which are missing and what to do, in a sentence; "" where none is."""
     missing = [package for package in _PACKAGES if find_spec(package) is None]
-    return f"missing: {', '.join(missing)} (pip install 'ex4d-blender[wan]')." if missing else ""
+    return f"{', '.join(missing)}: not installed (pip install 'ex4d-blender[wan]')." if missing else ""
 
 
 def need_packages() -> None:
