@@ -10,7 +10,7 @@ import torch
 
 from ex4d.generate.diffusion.speed.attention import resolve_attention, set_attention
 from ex4d.generate.diffusion.speed.caches import begin_window, disable_cache, enable_cache
-from ex4d.generate.diffusion.speed.compile import compile_blocks, uncompile_blocks
+from ex4d.generate.diffusion.speed.compile import compile_blocks, compiled_bodies, uncompile_blocks
 from ex4d.generate.diffusion.speed.settings import ATTENTION, DEVIATIONS, Speed
 
 __all__ = ["apply_speed", "begin_window", "check_speed", "remove_speed"]
@@ -50,11 +50,9 @@ def apply_speed(
     notes = []
     attention = resolve_attention(speed.attention, device)
     set_attention(transformer, attention)
-    compiled = False
-    if speed.compile:
-        reason = compile_blocks(transformer, device, backend)
-        compiled = not reason
-        notes += [f"Not compiled: {reason}."] if reason else []
+    if speed.compile and (reason := compile_blocks(transformer, device, backend)):
+        notes.append(f"Not compiled: {reason}.")
+    compiled = any(True for _ in compiled_bodies(transformer))
     cache, remark = enable_cache(transformer, speed, steps)
     notes += [remark] if remark else []
     active = {
