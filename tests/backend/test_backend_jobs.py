@@ -24,7 +24,7 @@ from shared_protocol.errors import (
     SIZE_MISMATCH,
     Ex4dError,
 )
-from shared_protocol.messages import CANCELLED, DONE, FAILED, QUEUED, RUNNING
+from shared_protocol.messages import CANCELLED, DONE, FAILED, QUEUED
 
 
 def code_of(call: object, *args: object) -> str:
@@ -131,7 +131,6 @@ def test_a_queued_job_can_be_cancelled(backend: Backend, rendered: m.JobInfo) ->
     second = client.submit(m.Generate(rendered.artifact, seed=3))
     assert second.state == QUEUED
     assert client.cancel(second.job_id).state == CANCELLED
-    assert client.job(first.job_id).state in (RUNNING, DONE)
     assert wait(client, first)[0].state == DONE
 
 
