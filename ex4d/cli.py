@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sheet(arguments: argparse.Namespace) -> None:
-    from ex4d.pipeline import sheet
+    from ex4d.step_folders import sheet
 
     if arguments.output.suffix.lower() != ".png":
         raise Ex4dError(BAD_INPUT, f"{arguments.output.name} is not a name for a PNG.", "Let it end in .png.")
@@ -120,7 +120,7 @@ def _sheet(arguments: argparse.Namespace) -> None:
 def _flicker(arguments: argparse.Namespace) -> None:
     from ex4d.evaluate.flicker import flicker
     from ex4d.images import read_png
-    from ex4d.pipeline import masks, pictures
+    from ex4d.step_folders import masks, pictures
 
     frames, seen = pictures(arguments.frames), masks(arguments.conditioning)
     if len(frames) < 2 or len(frames) != len(seen):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shared_protocol.errors import DISK, Ex4dError
 
+TAKE = "take.json"  # in the folder of a take, written last
 UNFINISHED = "unfinished"  # folder beside a take's files: what a generator that was interrupted goes on from
 
 _TEMPORARY = re.compile(r"\..{0,40}-[a-z0-9_]{8}(\.\w+)?")  # names that `replacing` gives

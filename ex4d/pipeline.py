@@ -20,32 +20,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ex4d.cameras import load_path, save_path, stretched
+from ex4d.cameras import save_path, stretched
 from ex4d.clip import read_clip
-from ex4d.contact_sheet import contact_sheet
 from ex4d.depth import estimate_depth
 from ex4d.doors import named
-from ex4d.files import UNFINISHED, replacing
+from ex4d.files import TAKE, UNFINISHED, replacing
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.generate.settings import Value, read_settings
-from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
+from ex4d.images import read_exr, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
-from ex4d.media.sequence import expand, natural
-from ex4d.memory import check_memory
+from ex4d.media.sequence import expand
 from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
 from ex4d.source_camera import fit_to_clip, scale_depth
+from ex4d.step_folders import load_conditioning
 from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
 from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Scene, Shot, ShotConditioning, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
-from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 Json = dict[str, Any]
 
-TAKE = "take.json"  # in the folder of a take, written last
 MADE_WITH = f"{UNFINISHED}/made_with.json"  # what a generator told until now, for a run that goes on from there
-_SETTINGS = ("focal", "cx", "cy", "disparity_scale", "disparity_shift")  # of `SourceModel`, one number a frame each
 
 
 class Report(Protocol):
@@ -338,110 +335,6 @@ def _told_before(file: Path) -> Json:
         return dict(json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return {}
-
-
-def load_conditioning(scene_folder: Path, folder: Path) -> ShotConditioning:
-    """What `render` wrote, with the scene it was rendered from.
-
-    Raises:
-        Ex4dError: a file is missing or broken, or the pictures do not fit the camera.
-    """
-    path = load_path(folder / "camera.json")
-    source = _load_source_model(folder / "source_model.json")
-    total = len(path.world_from_camera)
-    if len(source.frame) != total:
-        raise Ex4dError(
-            SIZE_MISMATCH,
-            f"The camera in {folder} has {total} frames, the source mesh {len(source.frame)}.",
-            "Render the conditioning again.",
-        )
-    check_memory(total * path.height * path.width * 4, f"{total} frames of {path.width}x{path.height}")
-    colour = np.empty((total, path.height, path.width, 3), np.uint8)
-    mask = np.empty((total, path.height, path.width), np.bool_)
-    for index in range(total):
-        number = f"{index + 1:04d}.png"
-        picture, seen = read_png(folder / "colour" / number), read_png(folder / "mask" / number)
-        if picture.shape != colour.shape[1:] or seen.shape != mask.shape[1:]:
-            raise Ex4dError(
-                SIZE_MISMATCH,
-                f"Frame {index + 1} of the conditioning is {picture.shape[1]}x{picture.shape[0]}, "
-                f"the camera {path.width}x{path.height}.",
-                "Render the conditioning again.",
-            )
-        colour[index], mask[index] = picture, seen > 127
-    coverage = mask.mean(axis=(1, 2), dtype=np.float64)
-    return ShotConditioning(
-        shot=Shot(load_scene(scene_folder), path, source),
-        colour=colour,
-        mask=mask,
-        coverage=coverage,
-        fps=path.fps,
-        lead_in=_lead_in(folder / "coverage.json", total),
-    )
-
-
-def sheet(scene_folder: Path, conditioning_folder: Path, frames_folder: Path, output: Path) -> None:
-    """The contact sheet of a finished re-shoot, from its folders.
-
-    Raises:
-        Ex4dError: NOT_FOUND where a folder is empty, and whatever reading and writing report.
-    """
-    colour, frames = pictures(conditioning_folder / "colour"), pictures(frames_folder)
-    if not colour or not frames:
-        raise Ex4dError(NOT_FOUND, f"There are no frames in {frames_folder if colour else conditioning_folder}.")
-    lead_in = _lead_in(conditioning_folder / "coverage.json", len(colour))
-    colour = colour[lead_in:]
-    coverage = [float(read_png(path).mean()) / 255.0 for path in masks(conditioning_folder)]
-    model = conditioning_folder / "source_model.json"
-    shown = _load_source_model(model).frame.tolist()[lead_in:] if model.exists() else None
-    made_by = _generator_of(frames_folder.parent / TAKE)
-    scene = load_scene(scene_folder)
-    contact_sheet(scene, colour, frames, output, coverage=coverage, source_frames=shown, made_by=made_by)
-
-
-def pictures(folder: Path) -> list[Path]:
-    """The PNG files of a folder in the order of their numbers, without hidden ones (other systems' and unfinished)."""
-    return sorted((path for path in folder.glob("*.png") if not path.name.startswith(".")), key=natural)
-
-
-def masks(conditioning_folder: Path) -> list[Path]:
-    """The mask files of a shot's own frames, without those of its lead-in."""
-    files = pictures(conditioning_folder / "mask")
-    return files[_lead_in(conditioning_folder / "coverage.json", len(files)) :]
-
-
-def _generator_of(take: Path) -> str:
-    """Name of the generator in a side-car; "" where there is none that says so."""
-    try:
-        return str(json.loads(take.read_text("utf-8"))["generator"]["name"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return ""
-
-
-def _lead_in(file: Path, total: int) -> int:
-    """How many of a conditioning's frames are lead-in; 0 where its folder does not tell."""
-    if not file.exists():
-        return 0
-    try:
-        count = json.loads(read_file(file)).get("lead_in", 0)
-    except (ValueError, AttributeError, RecursionError):
-        count = -1
-    if not (isinstance(count, int) and 0 <= count < total):
-        raise Ex4dError(BAD_INPUT, f"{file} does not fit its frames.", "Render the conditioning again.")
-    return count
-
-
-def _load_source_model(file: Path) -> SourceModel:
-    try:
-        model = json.loads(read_file(file))
-        return SourceModel(
-            frame=np.asarray(model["frame"], np.int32),
-            **{key: np.asarray(model[key], np.float64) for key in _SETTINGS},
-        )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise Ex4dError(
-            BAD_INPUT, f"{file} does not describe a source mesh.", "Render the conditioning again."
-        ) from error
 
 
 def describe(path: Path) -> Json:

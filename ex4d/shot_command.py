@@ -240,8 +240,9 @@ def _recon(arguments: argparse.Namespace) -> None:
 
 
 def _reshoot(arguments: argparse.Namespace) -> None:
-    from ex4d import pipeline
+    from ex4d import pipeline, step_folders
     from ex4d.clip import write_video
+    from ex4d.files import TAKE
     from ex4d.images import read_png
     from ex4d.take_folder import GLIMPSE, check_disk, take_folder
 
@@ -258,10 +259,10 @@ def _reshoot(arguments: argparse.Namespace) -> None:
         del made  # it need not stay in memory
         how = choice.generator.name, choice.seed, choice.options
         pipeline.generate(out, scene_folder, conditioning, *how, console)
-        take: dict[str, Any] = json.loads((out / pipeline.TAKE).read_text("utf-8"))
-        frames = pipeline.pictures(out / "frames")
+        take: dict[str, Any] = json.loads((out / TAKE).read_text("utf-8"))
+        frames = step_folders.pictures(out / "frames")
         write_video(out / "result.mp4", (read_png(path) for path in frames), Fraction(*take["fps"]))
-        pipeline.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
+        step_folders.sheet(scene_folder, conditioning, out / "frames", out / "contact_sheet.png")
     for note in take["generator"]["made_with"].get("notes", ()):  # what the generator met on its way
         print(f"note: {note}", file=sys.stderr)
     print(f"{_frames(len(frames))} in {out / 'frames'}; look at {out / 'contact_sheet.png'}")

@@ -11,8 +11,8 @@ from ex4d.cameras import load_path, save_path, static_source
 from ex4d.export.ply import write_ply
 from ex4d.export.posed import posed_mesh, source_camera
 from ex4d.export.usd import SHOT_CAMERA, SOURCE_CAMERA, need_usd, write_cameras, write_mesh
-from ex4d.pipeline import load_conditioning
 from ex4d.scene import load_scene
+from ex4d.step_folders import load_conditioning
 from ex4d.values import CameraPath, Scene, SourceModel
 
 JSON_FILES = {SOURCE_CAMERA: "source_camera.json", SHOT_CAMERA: "camera.json"}

@@ -62,7 +62,8 @@ def add_generate(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ex4d.pipeline import TAKE, pictures
+    from ex4d.files import TAKE
+    from ex4d.step_folders import pictures
     from ex4d.take_folder import GLIMPSE, check_disk, resumes, take_folder
 
     folder, movie = _places(arguments)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mesh_cases import pose, small_scene
 
-from ex4d import pipeline
+from ex4d import pipeline, step_folders
 from ex4d.cameras import preset_path, static_source
 from ex4d.images import read_png
 from ex4d.render import RenderOptions
@@ -122,7 +122,7 @@ def test_the_sheet_shows_the_source_frames_that_the_shot_shows(scene: Scene, tmp
         lambda name: None,
     )
     pipeline.render(tmp_path / "shot", tmp_path / "scene", *shot(scene, frame=np.full(FRAMES, 2, np.int32)), Told())
-    pipeline.sheet(tmp_path / "scene", tmp_path / "shot", tmp_path / "shot" / "colour", tmp_path / "sheet.png")
+    step_folders.sheet(tmp_path / "scene", tmp_path / "shot", tmp_path / "shot" / "colour", tmp_path / "sheet.png")
     pixels = read_png(tmp_path / "sheet.png").reshape(-1, 3)
     red, green, blue = ((pixels == colour).all(axis=1).sum() for colour in colours)
     assert (red, green) == (0, 0)
@@ -132,7 +132,7 @@ def test_the_sheet_shows_the_source_frames_that_the_shot_shows(scene: Scene, tmp
 def test_hidden_files_are_no_pictures_and_numbers_decide_the_order(tmp_path: Path) -> None:
     for name in ("9999.png", "10000.png", ".0001-x.png", "._0001.png", "notes.txt"):
         (tmp_path / name).touch()
-    assert [path.name for path in pipeline.pictures(tmp_path)] == ["9999.png", "10000.png"]
+    assert [path.name for path in step_folders.pictures(tmp_path)] == ["9999.png", "10000.png"]
 
 
 def test_a_broken_conditioning_is_named(scene: Scene, tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_a_broken_conditioning_is_named(scene: Scene, tmp_path: Path) -> None:
     ):
         model.write_text(broken)
         with pytest.raises(Ex4dError, match="again") as caught:
-            pipeline.load_conditioning(tmp_path / "scene", tmp_path / "shot")
+            step_folders.load_conditioning(tmp_path / "scene", tmp_path / "shot")
         assert caught.value.code == code
