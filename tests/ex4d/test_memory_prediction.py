@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig, WanTransformer3DModel
@@ -70,6 +72,14 @@ def test_the_autoencoder_takes_no_more_than_predicted(profile: Profile, frames: 
 
     assert given.peak <= encoding(job, profile) <= 1.5 * given.peak
     assert made.peak <= decoding(job, profile) <= 1.35 * made.peak
+
+
+def test_what_is_decoded_before_a_later_window_counts() -> None:
+    job = workload(I2V, 9, 128, 192)
+    longer = count_autoencoder(replace(job, frames=25), False, encode=False)
+
+    assert longer.peak <= decoding(replace(job, before=16), WHOLE)
+    assert sampling(replace(job, before=16)) == sampling(job)
 
 
 def test_offloading_leaves_activations_and_two_blocks() -> None:

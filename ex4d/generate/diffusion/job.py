@@ -12,10 +12,11 @@ import torch
 
 from ex4d.generate.diffusion.memory import MemoryWish, Workload, encoder_of, network
 from ex4d.generate.diffusion.painter import Plan, paint
+from ex4d.generate.diffusion.pin import CONTEXT
 from ex4d.generate.diffusion.rig import Kit, ModelRig
 from ex4d.generate.diffusion.speed.distilled import Distillation, all_loras, sampling
 from ex4d.generate.diffusion.speed.settings import LoraFile, Speed, read_speed
-from ex4d.generate.diffusion.windows import plan_windows
+from ex4d.generate.diffusion.windows import TIME, plan_windows
 from ex4d.generate.door import GenerateRequest, Progress, nobody
 from ex4d.generate.settings import Value
 from ex4d.models.repository import Repository
@@ -112,8 +113,9 @@ class Job:
         plan = self.plan(size, request.seed)
         weights = self.identity(request.progress)
         request.record({"weights": weights, "sampling": asdict(plan)})
-        frames = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)[0].length
-        workload = self.workload(frames + more_frames, size, **sizes)
+        spans = plan_windows(len(request.conditioning.mask), plan.window, plan.overlap)
+        before = TIME * min(spans[-1].first_latent, CONTEXT)
+        workload = self.workload(spans[0].length + more_frames, size, before=before, **sizes)
         rig = self.rig(kit, workload, progress=request.progress, record=request.record)
         identity = {"weights": weights, "options": {name: self.values[name] for name in sorted(self.values)}}
         yield from paint(request, plan, rig, identity)

@@ -125,8 +125,9 @@ def encoding(workload: Workload, profile: Profile) -> int:
 def decoding(workload: Workload, profile: Profile) -> int:
     """Bytes of activations at the peak of the autoencoder's decoding, and of the way from there to 8 bits."""
     pixels = workload.width * workload.height
-    video = 3 * workload.frames * pixels * workload.vae_bytes
-    to_bytes = 3 * workload.frames * pixels * 4 * 3  # float32: the video, and two steps of the arithmetic
+    frames = workload.frames + workload.before
+    video = 3 * frames * pixels * workload.vae_bytes
+    to_bytes = 3 * frames * pixels * 4 * 3  # float32: the video, and two steps of the arithmetic
     if not profile.vae_tiling:
         working = _DECODE * workload.vae_base * workload.vae_bytes * pixels
         return max(working + round(1.05 * video), to_bytes)

@@ -58,6 +58,7 @@ class Workload:
     """A window, and the networks that paint it."""
 
     frames: int
+    before: int = 0  # frames of the window before that are decoded once more with it
     width: int  # pixels, multiples of 16
     height: int
     transformer: Network
