@@ -165,12 +165,14 @@ class Job:
         return (
             self.attached
             and not self.over
-            and (bool(self.missing) or self._glimpse_waits or (self.info is not None and self.info.state in FINISHED))
+            and (bool(self.missing) or self._new_glimpse > 0 or (self.info is not None and self.info.state in FINISHED))
         )
 
     @property
-    def _glimpse_waits(self) -> bool:
-        return self.info is not None and self.info.glimpse not in (0, self.glimpse)
+    def _new_glimpse(self) -> int:
+        """Number of the newest glimpse, where it was not looked at yet; else 0."""
+        newest = 0 if self.info is None else self.info.glimpse
+        return 0 if newest == self.glimpse else newest
 
     def step(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
         """Bring in one file, or a glimpse, or finish the job.
@@ -185,8 +187,8 @@ class Job:
             self.here.add(file.name)
             emit(ev.FileArrived(self.job_id, file.name, path))
             return
-        if self._glimpse_waits:
-            self._look(client, emit)
+        if number := self._new_glimpse:
+            self._look(number, client, emit)
             return
         info = self.info
         if info is None or info.state not in FINISHED:
@@ -216,14 +218,13 @@ class Job:
                 link_shot(self.link_from, self.folder)
             emit(ev.JobFinished(self.job_id, info.kind, info.artifact, self.folder))
 
-    def _look(self, client: Client, emit: Callable[[ev.Event], None]) -> None:
+    def _look(self, number: int, client: Client, emit: Callable[[ev.Event], None]) -> None:
         """Bring in the newest glimpse. Where it is gone by now, or cannot be shown, the job goes on without it.
 
         Raises:
             Ex4dError: the connection's.
         """
-        assert self.info is not None  # noqa: S101 - narrowing; it told of the glimpse
-        self.glimpse = self.info.glimpse
+        self.glimpse = number
         try:
             seen = client.glimpse(self.job_id)
         except Ex4dError as e:

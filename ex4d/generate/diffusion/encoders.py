@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
+from ex4d.generate.door import Progress, nobody
 from ex4d.models.empty import empty_network
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import load_into
@@ -24,11 +25,6 @@ from shared_protocol.errors import BAD_INPUT, Ex4dError
 TOKENS = 512  # that the transformer reads
 _SAID = 60  # characters of what is left out of a prompt
 _SLACK = 1.2  # of a device's free memory over the size of the weights, for what is computed
-Progress = Callable[[str, int, int], None]
-
-
-def _nobody(*_: object) -> None:
-    """Whom nobody listens to."""
 
 
 def clean_prompt(text: str) -> str:
@@ -42,8 +38,8 @@ def encode_prompts(
     texts: Sequence[str],
     device: torch.device,
     dtype: torch.dtype,
-    progress: Progress = _nobody,
-    note: Callable[[str], None] = _nobody,
+    progress: Progress = nobody,
+    note: Callable[[str], None] = nobody,
     stream: bool | None = None,
 ) -> list[Tensor]:
     """Loads the prompt encoder, runs it, and frees it.
@@ -83,7 +79,7 @@ class PromptEncoder:
         repository: Repository,
         device: torch.device,
         dtype: torch.dtype,
-        progress: Progress = _nobody,
+        progress: Progress = nobody,
         stream: bool | None = None,
     ) -> None:
         """Loads it. See `encode_prompts`."""
@@ -98,7 +94,7 @@ class PromptEncoder:
         self._model: UMT5EncoderModel | None = model
 
     @torch.no_grad()
-    def encode(self, text: str, note: Callable[[str], None] = _nobody) -> Tensor:
+    def encode(self, text: str, note: Callable[[str], None] = nobody) -> Tensor:
         """[512, width] of a prompt. Padding is masked out, as in the public code, and zero in the result."""
         if self._model is None:
             raise RuntimeError("the prompt encoder was released")
@@ -127,7 +123,7 @@ class ImageEncoder:
         repository: Repository,
         device: torch.device,
         dtype: torch.dtype,
-        progress: Progress = _nobody,
+        progress: Progress = nobody,
         stream: bool = False,
     ) -> None:
         """Loads it; with `stream`, into main memory, from where each layer comes to the device when it is needed.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from ex4d.generate.diffusion.memory import Profile, load_device, load_gguf, storage_for
+from ex4d.generate.door import Progress
 from ex4d.models.empty import empty_network
 from ex4d.models.repository import Part, Repository
 from ex4d.models.weights import load_into
-
-Progress = Callable[[str, int, int], None]
 
 
 def load_transformer(

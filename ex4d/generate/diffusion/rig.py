@@ -29,10 +29,9 @@ from ex4d.generate.diffusion.model import LatentVideo, VideoModel
 from ex4d.generate.diffusion.speed.apply import apply_speed, check_speed
 from ex4d.generate.diffusion.speed.parallel import Maker, several_gpus
 from ex4d.generate.diffusion.speed.settings import Speed
+from ex4d.generate.door import Progress, nobody
 from ex4d.models.repository import Repository
 from shared_protocol.errors import LIMIT, UNSUPPORTED, Ex4dError
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(eq=False)
@@ -66,6 +65,14 @@ class Kit(Protocol):
     def release(self) -> None:
         """Lets go of what `model` loaded."""
         ...
+
+
+def transformer_elsewhere(kit: Kit, profile: Mapping[str, Any], device: torch.device) -> Any:
+    """A kit's transformer in the process of another GPU, placed on it; `profile` has the fields of a `Profile`."""
+    held = Profile(**profile)
+    transformer = kit.networks(held, device, nobody).transformer
+    place(transformer, None, None, held, device)
+    return transformer
 
 
 class ModelRig:

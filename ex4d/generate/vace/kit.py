@@ -12,13 +12,14 @@ import torch
 from diffusers import WanVACETransformer3DModel
 
 from ex4d.generate.diffusion.guidance import Prompts
-from ex4d.generate.diffusion.load import Progress, compute_type, load_transformer
-from ex4d.generate.diffusion.memory import Profile, place
+from ex4d.generate.diffusion.load import compute_type, load_transformer
+from ex4d.generate.diffusion.memory import Profile
 from ex4d.generate.diffusion.model import LatentVideo
-from ex4d.generate.diffusion.rig import Networks
+from ex4d.generate.diffusion.rig import Networks, transformer_elsewhere
 from ex4d.generate.diffusion.speed.loras import add_loras, fuse_loras
 from ex4d.generate.diffusion.speed.parallel import Maker
 from ex4d.generate.diffusion.speed.settings import LoraFile
+from ex4d.generate.door import Progress
 from ex4d.generate.vace.model import Showing, VaceModel
 from ex4d.models.repository import Repository, open_repository
 
@@ -74,13 +75,13 @@ class VaceKit:
             "gguf": None if self._gguf is None else str(self._gguf),
             "profile": asdict(profile),
         }
-        return Maker(f"{__name__}:transformer_elsewhere", arguments)
+        return Maker(f"{__name__}:follow", arguments)
 
     def release(self) -> None:
         """See `Kit.release`. It holds nothing."""
 
 
-def transformer_elsewhere(
+def follow(
     device: torch.device,
     *,
     model: str,
@@ -99,7 +100,4 @@ def transformer_elsewhere(
         device=device,
         showing=Showing(),
     )
-    held = Profile(**profile)
-    networks = kit.networks(held, device, lambda *_: None)
-    place(networks.transformer, None, None, held, device)
-    return networks.transformer
+    return transformer_elsewhere(kit, profile, device)

@@ -13,13 +13,14 @@ from diffusers import WanTransformer3DModel
 
 from ex4d.generate.diffusion.encoders import ImageEncoder
 from ex4d.generate.diffusion.guidance import Prompts
-from ex4d.generate.diffusion.load import Progress, compute_type, load_transformer
-from ex4d.generate.diffusion.memory import Profile, place
+from ex4d.generate.diffusion.load import compute_type, load_transformer
+from ex4d.generate.diffusion.memory import Profile
 from ex4d.generate.diffusion.model import LatentVideo
-from ex4d.generate.diffusion.rig import Networks
+from ex4d.generate.diffusion.rig import Networks, transformer_elsewhere
 from ex4d.generate.diffusion.speed.loras import add_loras, fuse_loras
 from ex4d.generate.diffusion.speed.parallel import Maker
 from ex4d.generate.diffusion.speed.settings import LoraFile
+from ex4d.generate.door import Progress
 from ex4d.generate.wan.adapter import NAME, add_adapter, read_adapter
 from ex4d.generate.wan.model import WanModel
 from ex4d.models.repository import Repository, open_repository
@@ -100,7 +101,7 @@ class WanKit:
             "gguf": None if self._gguf is None else str(self._gguf),
             "profile": asdict(profile),
         }
-        return Maker(f"{__name__}:transformer_elsewhere", arguments)
+        return Maker(f"{__name__}:follow", arguments)
 
     def release(self) -> None:
         """See `Kit.release`."""
@@ -109,7 +110,7 @@ class WanKit:
         self._images = None
 
 
-def transformer_elsewhere(
+def follow(
     device: torch.device,
     *,
     model: str,
@@ -133,7 +134,4 @@ def transformer_elsewhere(
         seed=0,
         batched=False,
     )
-    held = Profile(**profile)
-    networks = kit.networks(held, device, lambda *_: None)
-    place(networks.transformer, None, None, held, device)
-    return networks.transformer
+    return transformer_elsewhere(kit, profile, device)

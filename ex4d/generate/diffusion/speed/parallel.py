@@ -25,6 +25,7 @@ from ex4d.generate.diffusion.speed.context_parallel import ContextParallel, toke
 from ex4d.generate.diffusion.speed.followers import Followers
 from ex4d.generate.diffusion.speed.rank import join_group, leave_group
 from ex4d.generate.diffusion.speed.settings import Speed
+from ex4d.generate.door import nobody
 from shared_protocol.errors import UNAVAILABLE, Ex4dError
 
 _HOOK: Final = "ex4d_leader"
@@ -39,10 +40,6 @@ class Maker:
     arguments: Mapping[str, Any]  # JSON values
 
 
-def _nobody() -> None:
-    """Who waits without being asked."""
-
-
 @contextmanager
 def several_gpus(
     transformer: Any,
@@ -51,7 +48,7 @@ def several_gpus(
     maker: Maker,
     device: torch.device,
     *,
-    waiting: Callable[[], None] = _nobody,
+    waiting: Callable[[], None] = nobody,
 ) -> Iterator[None]:
     """While this lasts, passes of a transformer are shared by `speed.gpus` GPUs. With one, nothing is done.
 
