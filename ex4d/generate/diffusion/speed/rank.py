@@ -70,7 +70,7 @@ def serve(job: dict[str, Any], lines: Iterator[dict[str, Any]], say: TextIO) -> 
     if device.type == "cuda":
         torch.cuda.set_device(device)
     module, function = job["function"].split(":")
-    transformer = getattr(import_module(module), function)(job["device"], **job["arguments"])
+    transformer = getattr(import_module(module), function)(device, **job["arguments"])
     apply_speed(transformer, Speed.from_record(job["speed"]), job["steps"], device)
     _say(say, {"ready": True})
     join_group(job["backend"], job["store"], job["rank"], job["world"], job["seconds"])
