@@ -23,8 +23,8 @@ from ex4d.cameras import load_path
 from ex4d.doctor import doors as installed_doors
 from ex4d.doors import Door, named
 from ex4d.generate import GENERATORS
-from ex4d.generate.settings import Setting, read_settings
 from ex4d.render import RenderOptions
+from ex4d.settings import Setting, read_settings
 from ex4d.values import U8, CameraPath, SourceModel
 from shared_protocol import messages as m
 from shared_protocol.errors import BAD_INPUT, CANCELLED, INTERNAL, LIMIT, Ex4dError
@@ -140,12 +140,13 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
         clip = _bring(job.clip, temp / "clip", folders, names)
         depth = _bring(job.depth, temp / "depth", folders, names)
         options = pipeline.ReconstructOptions(
-            depth_kind=job.depth_kind,
             estimator=job.estimator,
+            depth_options=_depth_options(job),
             first=job.first,
             count=job.count,
             fps=None if job.fps is None else Fraction(*job.fps),
             focal=job.focal,
+            lens=job.lens,
             max_side=job.max_side,
         )
         inputs = [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)]
@@ -177,6 +178,11 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
             dict(job.options),
             report,
         )
+
+
+def _depth_options(job: m.Reconstruct) -> dict[str, m.OptionValue]:
+    told = dict(job.depth_options)
+    return {"depth_kind": job.depth_kind, **told} if job.depth_kind != "auto" else told
 
 
 def _source_camera(job: m.Reconstruct, temp: Path, folders: Folders, names: dict[str, str]) -> CameraPath | None:

@@ -14,9 +14,9 @@ from benchmarks._scene import depth_and_picture
 from ex4d.cameras import preset_path, static_source
 from ex4d.generate import GenerateRequest, Generator
 from ex4d.generate.diffusion.windows import Span, given_by
-from ex4d.generate.settings import Value
 from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene
+from ex4d.settings import Value
 from ex4d.values import F64, U8, Clip, Conditioning, DepthVideo, Shot, ShotConditioning
 
 FPS = Fraction(24)

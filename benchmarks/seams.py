@@ -21,7 +21,7 @@ from benchmarks._seams import Jump, jumps, moving_shot, painted, painted_apart, 
 from benchmarks._timing import machine
 from ex4d.generate import GENERATORS
 from ex4d.generate.diffusion.windows import plan_windows
-from ex4d.generate.settings import Value
+from ex4d.settings import Value
 from scripts._tiny_models import write_adapter, write_wan
 
 GOAL = 1.25  # times the shot's own level, and the clip's

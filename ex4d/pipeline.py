@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,23 +22,23 @@ import numpy as np
 
 from ex4d.cameras import save_path, stretched
 from ex4d.clip import read_clip
-from ex4d.depth import estimate_depth
+from ex4d.depth.known.values import Known
+from ex4d.depth_step import DepthOptions, depth_of_clip
 from ex4d.doors import named
 from ex4d.files import TAKE, UNFINISHED, replacing
 from ex4d.generate import GENERATORS, GenerateRequest
-from ex4d.generate.settings import Value, read_settings
 from ex4d.images import read_exr, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
 from ex4d.media.sequence import expand
+from ex4d.on_disk import workspace
 from ex4d.render import RenderOptions, render_conditioning
 from ex4d.scene import build_scene, load_scene, save_scene
-from ex4d.source_camera import fit_to_clip, scale_depth
+from ex4d.settings import Value, read_settings
 from ex4d.step_folders import load_conditioning
 from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
 from ex4d.values import F32, U8, Bool, CameraPath, Conditioning, Scene, Shot, ShotConditioning, SourceModel
 from ex4d.versions import ALGORITHMS, project_version
-from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 Json = dict[str, Any]
 
@@ -65,12 +65,13 @@ class Report(Protocol):
 class ReconstructOptions:
     """How a clip is read and lifted; defaults as on the wire (`shared_protocol.messages.Reconstruct`)."""
 
-    depth_kind: str = "auto"
     estimator: str = "auto"
+    depth_options: Mapping[str, Value] = field(default_factory=dict)  # of the estimator and of the depth step
     first: int = 0
     count: int = 0
     fps: Fraction | None = None
     focal: float | None = None  # pixels of the clip as it comes in
+    lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
     max_side: int = 1280
     geometry: str = "closed"  # "upstream" takes that code's focal length where none is given, and depth as it comes
 
@@ -83,6 +84,7 @@ def reconstruct(
     report: Report,
     inputs: Sequence[Json] = (),
     source_camera: CameraPath | None = None,
+    known: Known = Known(),  # noqa: B008 - frozen
 ) -> Scene:
     """Clip → depth → scene, written to `folder` and given back.
 
@@ -92,38 +94,29 @@ def reconstruct(
         depth_files: depth of the same clip, or none.
         inputs: name and sha256 of each input, for the side-car; made from the files where left out.
         source_camera: how the source camera moved, in a world of its own (`ex4d.source_camera`); None = it stood still.
+        known: what depth is fitted to.
 
     Raises:
         Ex4dError: whatever reading, estimating or lifting reports.
     """
-    if source_camera is not None and options.focal is not None:
-        raise Ex4dError(
-            BAD_INPUT,
-            "The source camera's file says its focal length already.",
-            "Leave out the focal length, or the file.",
-        )
     report.progress("Reading the clip", 0, 1)
     clip = read_clip(clip_files, first=options.first, count=options.count, fps=options.fps, max_side=options.max_side)
     total = len(clip.frames)
-    depth = estimate_depth(
-        clip,
+    upstream = options.geometry == "upstream"
+    wish = DepthOptions(
         estimator=options.estimator,
+        options=options.depth_options,
         files=depth_files,
-        kind=options.depth_kind,
         first=options.first,
-        progress=lambda done, steps: report.progress("Estimating depth", done, steps),
+        focal=options.focal,
+        lens=options.lens,
+        source_camera=source_camera,
+        known=known,
+        default_focal=UPSTREAM_FOCAL if upstream else None,
     )
-    focal = None if options.focal is None else options.focal * clip.scale
-    camera, fit = None, None
-    if source_camera is not None:
-        camera, world = fit_to_clip(source_camera, clip, options.first)
-        depth, found = scale_depth(
-            depth, camera, clip, lambda done, steps: report.progress("Fitting depth to the camera", done, steps)
-        )
-        fit = {**asdict(found), "given_from_world": world.tolist()}
-    elif focal is None and options.geometry == "upstream":
-        focal = UPSTREAM_FOCAL
-    scene = build_scene(clip, depth, focal=focal, camera=camera, sharpen=options.geometry != "upstream")
+    with workspace() as arrays:
+        found = depth_of_clip(clip, arrays, wish, report.progress)
+        scene = build_scene(clip, found.depth, camera=found.camera, sharpen=not upstream)
     done = 0
 
     def finished(name: str) -> None:
@@ -135,8 +128,7 @@ def reconstruct(
     given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
     provenance = _provenance("reconstruct", given)
     provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
-    if fit is not None:
-        provenance["source_camera"] = fit
+    provenance.update(found.facts)
     save_scene(folder, scene, finished, provenance)
     return scene
 

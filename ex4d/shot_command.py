@@ -123,8 +123,8 @@ def _condition(
     scene_folder, conditioning = (work / part for part in PARTS)
     source_camera = None if arguments.source_camera is None else load_path(arguments.source_camera)
     options = pipeline.ReconstructOptions(
-        depth_kind=arguments.depth_kind,
         estimator=arguments.estimator,
+        depth_options={} if arguments.depth is None else {"depth_kind": arguments.depth_kind},
         count=arguments.num_frames,
         focal=arguments.focal,
         max_side=arguments.max_side,

@@ -7,8 +7,10 @@ Conventions (`docs/architecture.md`): OpenCV camera axes (x right, y down, z for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ class Clip:
     name: str
     notes: tuple[str, ...] = ()  # what the reader did on the way in, for a person ("rotated by 90 degrees")
     scale: float = 1.0  # width of `frames` over that of the upright, square-pixel picture in the file
+    focal: float | None = None  # pixels of `frames`, where the file tells it
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,10 @@ class DepthVideo:
     estimator: str  # name of the door it came through
     draft: bool  # True: made from cues in the picture, good for blocking out a move and no more
     notes: tuple[str, ...] = ()
+    metric: bool = False  # scene units are metres: the estimator says so, or something known was fitted to
+    focal: float | None = None  # pixels of the clip's frames, where the estimator tells it
+    poses: F64 | None = None  # [T, 4, 4] world_from_camera in the depth's units, where the estimator tells them
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for side-cars: model, licence, what was done. JSON values
 
 
 @dataclass(frozen=True)

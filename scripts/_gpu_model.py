@@ -24,10 +24,10 @@ from ex4d.generate.diffusion.speed.loras import fuse_loras
 from ex4d.generate.diffusion.speed.settings import LoraFile, Speed
 from ex4d.generate.diffusion.windows import plan_windows
 from ex4d.generate.door import GenerateRequest
-from ex4d.generate.settings import read_settings
 from ex4d.generate.wan.job import WanJob
 from ex4d.generate.wan.settings import WAN_SETTINGS
 from ex4d.models.repository import Repository
+from ex4d.settings import read_settings
 from ex4d.values import U8, Conditioning
 from scripts._gpu_plan import Size
 from scripts._gpu_watch import DECODING, PROMPTS, EnoughError, KeptRig, Meter, Trace

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PROTOCOL: tuple[int, int] = (1, 2)  # (major, minor); a differing major is refused on both sides
+PROTOCOL: tuple[int, int] = (1, 3)  # (major, minor); a differing major is refused on both sides
 
 OptionValue = str | int | float | bool
 
@@ -57,7 +57,10 @@ class Door:
     reason: str  # why not available; "" when it is
     geometry: str = ""  # of a generator: the kind of mesh that it works best with, see `Render.geometry`
     lead_in: int = 0  # of a generator: frames that it wants before a shot that starts elsewhere, see `Render.lead_in`
-    settings: tuple[SettingInfo, ...] = ()  # of a generator: its options
+    settings: tuple[SettingInfo, ...] = ()  # of a generator: its options; of an estimator: those of the step as well
+    gives: str = ""  # of an estimator: "disparity" (scale and shift open) | "depth" (scale open) | "metric" | "either"
+    steady: bool = False  # of an estimator: over time, by itself
+    size: int = 0  # of an estimator: bytes of its weights
 
 
 @dataclass(frozen=True)
@@ -133,19 +136,46 @@ class AssetState:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """A point that was picked in a picture of the clip."""
+
+    frame: int  # from 0, within the frames that are used
+    x: float  # pixels of the clip as it comes in, centres at +0.5
+    y: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Two picked points of one frame, and how far they are from each other in the world."""
+
+    frame: int
+    ax: float
+    ay: float
+    bx: float
+    by: float
+    distance: float  # scene units
+
+
+@dataclass(frozen=True)
 class Reconstruct:
     """Clip → depth → DW-mesh sequence."""
 
     clip: tuple[Asset, ...]  # one movie, or the files of an image sequence in order
     depth: tuple[Asset, ...] = ()  # depth of the same clip: one npz, or an EXR / 16-bit PNG sequence
     depth_kind: str = "auto"  # "depth" | "disparity" | "auto" (by file type)
-    estimator: str = "auto"  # "auto": "file" where depth is given, else "draft"
+    estimator: str = "auto"  # "auto": "file" where depth is given, else the best that works there
     first: int = 0  # first frame used, counted from 0
     count: int = 0  # frames used; 0 = to the end
     fps: tuple[int, int] | None = None  # for image sequences; a movie's own rate otherwise
     focal: float | None = None  # pixels of the clip as it comes in; None = 500/512 of the longest side
     max_side: int = 1280  # frames whose longest side is larger are scaled down to it
     source_camera: Asset | None = None  # how the camera moved: a camera path file, .json or .npz; None: it stood still
+    depth_options: tuple[tuple[str, OptionValue], ...] = ()  # of the estimator's `Door.settings`
+    lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
+    points: Asset | None = None  # points of known depth: a .json or .npz file (docs/protocol.md)
+    measures: tuple[Measure, ...] = ()  # known distances
+    camera_height: float | None = None  # of the first frame's camera above the ground, scene units
+    ground: tuple[Pick, ...] = ()  # points on the ground; (): it is looked for
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ex4d.depth.door import Gives
 from ex4d.mesh.lift import NEAREST
 from ex4d.values import F32, Bool
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -21,6 +22,19 @@ NEAR, FAR = 1.0, 10.0  # range that relative disparity is mapped to: it has no u
 OVERSHOOT = 1.5  # how far values above the robust maximum may go before they are cut
 _HUGE = 1e30  # disparity beyond is no measurement, and would leave float32 when it is reckoned with
 _LISTED = 4  # stretches of frames that a note names
+
+
+def to_depth(values: F32, gives: Gives) -> list[str]:
+    """What an estimator gave [T, H, W] becomes z-depth in place, finite and > 0. Returns notes for a person.
+
+    Relative disparity has its 1st and 99th percentile over the whole clip placed at `FAR` and `NEAR`.
+
+    Raises:
+        Ex4dError: BAD_INPUT, see `finite_depth` and `depth_from_disparity`.
+    """
+    z, said = (placed_disparity if gives == "disparity" else finite_depth)(values)
+    values[:] = z
+    return [said] if said else []
 
 
 def finite_depth(z: F32) -> tuple[F32, str]:
@@ -98,6 +112,12 @@ def depth_from_disparity(disparity: F32) -> tuple[F32, str]:
             f"The disparity of {_frames(empty)} is empty: no value is a number.",
             "Make it again, or leave those frames out.",
         )
+    return placed_disparity(disparity)
+
+
+def placed_disparity(disparity: F32) -> tuple[F32, str]:
+    """z-depth from relative disparity [T, H, W], and a note."""
+    there: Bool = np.asarray(np.abs(disparity) < _HUGE, np.bool_)
     low, high = _percentile(disparity, there, 1.0), _percentile(disparity, there, 99.0)
     if high <= low:
         low, high = float(disparity[there].min()), float(disparity[there].max())

@@ -8,16 +8,17 @@ full size with edges on the picture's edges.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
 
 from ex4d.depth.cues import colour_model, distinct, enclosed, position, sharpness, spread_out, warmth
-from ex4d.depth.door import DepthRequest, Progress
+from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature, Progress, nobody
 from ex4d.depth.filters import as_guide, box, crisp, guided, upsample, without_specks
 from ex4d.depth.motion import flows, steadied, unlike_background
-from ex4d.values import F32, U8, Clip, DepthVideo
+from ex4d.settings import Setting, Value, read_settings
+from ex4d.values import F32, U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 SIDE = 256  # longest side of the small frames
@@ -33,13 +34,31 @@ class DraftDepth:
     label = "Draft (guessed, for blocking)"
     licence = "Apache-2.0"
     commercial_use = True
+    gives: GivesInAll = "depth"
+    steady = True
+    draft = True
+    size = 0
+    settings: tuple[Setting, ...] = ()
 
     def available(self) -> tuple[bool, str]:
         """Always: it needs nothing but OpenCV."""
         return True, ""
 
-    def estimate(self, clip: Clip, request: DepthRequest, progress: Progress) -> DepthVideo:
-        """See `ex4d.depth.estimate_depth`. The result is deterministic; z lies between 1 and 5.
+    def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
+        """See `ex4d.depth.door.DepthEstimator.nature`."""
+        read_settings(self.settings, options, self.name, "estimator")
+        return Nature("", self.licence, True, "depth", True, 0)
+
+    def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
+        """Always."""
+        return ""
+
+    def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
+        """No weights."""
+        return {}
+
+    def frames(self, request: DepthRequest) -> Iterator[Estimate]:
+        """See `ex4d.depth.door.DepthEstimator.frames`. The result is deterministic; z lies between 1 and 5.
 
         Raises:
             Ex4dError: BAD_INPUT when depth files were given, which would be left out unseen.
@@ -50,17 +69,18 @@ class DraftDepth:
                 "Depth files were given, and the draft estimator makes no use of them.",
                 "Leave them out, or choose the estimator 'file'.",
             )
-        step = _Steps(progress, PASSES * len(clip.frames))
-        small = [_small(frame) for frame in clip.frames]
-        near = _nearness(clip.frames, small, step)
+        read_settings(self.settings, request.options, self.name, "estimator")
+        frames = request.clip.frames
+        step = _Steps(request.progress, PASSES * len(frames))
+        small = [_small(frame) for frame in frames]
+        near = _nearness(frames, small, step)
         low, high = _range(near)
-        z = np.empty(clip.frames.shape[:3], np.float32)
-        for t, frame in enumerate(clip.frames):
+        request.note("draft depth, guessed from height, colour, focus and motion: good for blocking out a move")
+        for t, frame in enumerate(frames):
             disparity = FARTHEST + (NEAREST - FARTHEST) * np.clip((near[t] - low) / (high - low), 0, 1)
-            z[t] = 1.0 / _full_size(frame, small[t], disparity.astype(np.float32))
+            z = 1.0 / _full_size(frame, small[t], disparity.astype(np.float32))
             step()
-        notes = ("draft depth, guessed from height, colour, focus and motion: good for blocking out a move",)
-        return DepthVideo(z, self.name, draft=True, notes=notes)
+            yield Estimate(z.astype(np.float32), "depth")
 
 
 class _Steps:
@@ -73,7 +93,7 @@ class _Steps:
 
     def __call__(self) -> None:
         self._done += 1
-        self._progress(self._done, self._total)
+        self._progress("Guessing depth", self._done, self._total)
 
 
 def _small(frame: U8) -> U8:

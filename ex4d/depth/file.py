@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import cv2
 import numpy as np
 
 from ex4d.depth.convert import depth_from_disparity, finite_depth
-from ex4d.depth.door import DepthRequest, Progress
+from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature, Progress, nobody
 from ex4d.depth.read import read_depth
-from ex4d.values import F32, Clip, DepthVideo
+from ex4d.settings import Setting, Value, read_settings
+from ex4d.values import F32, Clip
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
+
+KINDS = ("auto", "depth", "disparity")
 
 
 class FileDepth:
@@ -20,26 +25,61 @@ class FileDepth:
     label = "Depth from files"
     licence = "Apache-2.0"
     commercial_use = True
+    gives: GivesInAll = "either"
+    steady = True  # as steady as whoever made it wanted it
+    draft = False
+    size = 0
+    settings = (
+        Setting(
+            "depth_kind",
+            "auto",
+            "What the files hold: z (depth) or 1 / z (disparity); auto: by the type of file.",
+            label="Depth Kind",
+            choices=KINDS,
+        ),
+    )
 
     def available(self) -> tuple[bool, str]:
         """Always."""
         return True, ""
 
-    def estimate(self, clip: Clip, request: DepthRequest, progress: Progress) -> DepthVideo:
-        """See `ex4d.depth.estimate_depth`."""
+    def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
+        """See `ex4d.depth.door.DepthEstimator.nature`."""
+        read_settings(self.settings, options, self.name, "estimator")
+        return Nature("", self.licence, True, "depth", True, 0)
+
+    def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
+        """Always: it holds a frame at a time."""
+        return ""
+
+    def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
+        """No weights."""
+        return {}
+
+    def frames(self, request: DepthRequest) -> Iterator[Estimate]:
+        """See `ex4d.depth.door.DepthEstimator.frames`."""
+        clip = request.clip
+        kind = str(read_settings(self.settings, request.options, self.name, "estimator")["depth_kind"])
         if not request.files:
             raise Ex4dError(BAD_INPUT, "No depth files were given.", "Choose them, or another depth estimator.")
-        stored = read_depth(request.files, request.kind, request.first, len(clip.frames), progress)
+
+        def progress(done: int, total: int) -> None:
+            request.progress("Reading the depth", done, total)
+
+        stored = read_depth(request.files, kind, request.first, len(clip.frames), progress)
         notes = list(stored.notes)
-        to_depth = finite_depth if stored.kind == "depth" else depth_from_disparity
-        z, said = to_depth(stored.values)
+        placed = finite_depth if stored.kind == "depth" else depth_from_disparity
+        z, said = placed(stored.values)
         notes += [said] if said else []
         height, width = clip.frames.shape[1:3]
         if z.shape[1:] != (height, width):
             _check_size(clip, z)
             notes.append(f"depth of {z.shape[2]}x{z.shape[1]} scaled to {width}x{height}, like the clip")
             z = _scaled(z, height, width)
-        return DepthVideo(z, self.name, draft=False, notes=tuple(notes))
+        for note in notes:
+            request.note(note)
+        for frame in z:
+            yield Estimate(frame, "depth")
 
 
 def _check_size(clip: Clip, z: F32) -> None:

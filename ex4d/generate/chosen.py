@@ -14,8 +14,8 @@ from ex4d.doors import named
 from ex4d.generate import GENERATORS
 from ex4d.generate.door import Generator, Progress, nobody
 from ex4d.generate.flags import add_settings, listing, typed_options
-from ex4d.generate.settings import Value, read_settings
 from ex4d.generate.side_car import differences, read_side_car
+from ex4d.settings import Value, read_settings
 from ex4d.versions import ALGORITHMS
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 

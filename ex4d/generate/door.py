@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ex4d.doors import Door
-from ex4d.generate.settings import Setting, Value
+from ex4d.settings import Setting, Value
 from ex4d.values import U8, Conditioning
 
 Progress = Callable[[str, int, int], None]  # progress(phase, done, total)

@@ -13,7 +13,7 @@ from textwrap import shorten
 from typing import Any
 
 from ex4d.generate.door import Generator
-from ex4d.generate.settings import Setting, Value
+from ex4d.settings import Setting, Value
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 # The public code's names of flags (generate.py), for settings that are called otherwise here.

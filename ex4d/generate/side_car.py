@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ex4d.arguments import LARGEST_SEED
-from ex4d.generate.settings import Value
 from ex4d.images import read_file
+from ex4d.settings import Value
 from ex4d.versions import ALGORITHMS
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ex4d.files import replacing
 from ex4d.generate import GenerateRequest
-from ex4d.generate.settings import Setting, Value, read_settings
+from ex4d.settings import Setting, Value, read_settings
 from ex4d.values import U8
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from depths import estimate_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -23,7 +24,6 @@ from mesh_cases import picture, pose, stepped_depth, towards
 
 from ex4d.cameras import check_path, intrinsics_at, path_value, preset_path, standing_still, static_source
 from ex4d.cli import main
-from ex4d.depth import estimate_depth
 from ex4d.depth.convert import NOTHING, depth_from_disparity, finite_depth
 from ex4d.images import read_exr, read_png, write_exr, write_png
 from ex4d.lead_in import with_lead_in

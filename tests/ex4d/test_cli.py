@@ -171,7 +171,7 @@ def test_the_doctor_lists_every_door_with_its_licence(capsys: pytest.CaptureFixt
     assert {("depth", "file"), ("depth", "draft"), ("rasterizer", "numba"), ("generator", "preview")} <= set(doors)
     assert all(door["licence"] for door in doors.values())
     parts = {part["name"]: part for part in told["parts"]}
-    assert {"numpy", "numba", "opencv-python-headless", "OpenEXR", "pyzmq", "ffmpeg (a program)"} <= set(parts)
+    assert {"numpy", "numba", "opencv-contrib-python-headless", "OpenEXR", "pyzmq", "ffmpeg (a program)"} <= set(parts)
     assert all(part["version"] and part["licence"] for part in parts.values())
     assert "pytest" not in parts, "what the tests need is no part of the product"
     assert run("doctor") == 0

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from depths import estimate_depth
 
 from ex4d.clip import read_clip
-from ex4d.depth import estimate_depth
 from ex4d.depth.filters import crisp, guided, without_specks
 from ex4d.depth.motion import unlike_background
 from ex4d.values import U8, Clip, DepthVideo
@@ -135,7 +135,7 @@ def test_uniform_clips_work(value: int) -> None:
 def test_it_can_be_cancelled_at_every_step(at: int) -> None:
     seen: list[int] = []
 
-    def progress(done: int, total: int) -> None:
+    def progress(_: str, done: int, total: int) -> None:
         assert total == 24
         seen.append(done)
         if done == at:
@@ -150,7 +150,7 @@ def test_it_can_be_cancelled_at_every_step(at: int) -> None:
 @pytest.mark.parametrize("frames", [disc(3, 4, 4)[0], disc(3)[0], disc(1)[0]])
 def test_progress_ends_at_its_total(frames: U8) -> None:
     seen: list[tuple[int, int]] = []
-    estimate_depth(clip_of(frames), progress=lambda done, total: seen.append((done, total)))
+    estimate_depth(clip_of(frames), progress=lambda _, done, total: seen.append((done, total)))
     assert seen == [(done, 4 * len(frames)) for done in range(1, 4 * len(frames) + 1)]
 
 

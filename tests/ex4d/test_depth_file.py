@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from depths import estimate_depth
 
 from ex4d import memory
-from ex4d.depth import DEPTH_DOORS, estimate_depth
+from ex4d.depth import DEPTH_DOORS
 from ex4d.depth.convert import BEHIND, FAR, NEAR
 from ex4d.images import write_exr, write_png
 from ex4d.values import Clip
@@ -69,7 +70,7 @@ def test_disparity_in_scene_units_is_one_over_depth(tmp_path: Path) -> None:
     depth = estimate_depth(clip_of(6), files=[npz(tmp_path, disparity=1 / METRES)])
     np.testing.assert_allclose(depth.z, METRES, rtol=1e-6)
     assert "1 / z" in depth.notes[0]
-    told = estimate_depth(clip_of(6), files=exrs(tmp_path, "Z", 1 / METRES), kind="disparity")
+    told = estimate_depth(clip_of(6), files=exrs(tmp_path, "Z", 1 / METRES), options={"depth_kind": "disparity"})
     np.testing.assert_allclose(told.z, METRES, rtol=1e-6)
 
 
@@ -90,7 +91,7 @@ def test_sixteen_bit_pngs_are_disparity_unless_told(tmp_path: Path) -> None:
     files = [tmp_path / f"d{t}.png" for t in range(6)]
     near = np.unravel_index(values.argmax(), values.shape)
     assert estimate_depth(clip_of(6), files=files).z[near] == pytest.approx(NEAR, rel=0.05)
-    millimetres = estimate_depth(clip_of(6), files=files, kind="depth").z
+    millimetres = estimate_depth(clip_of(6), files=files, options={"depth_kind": "depth"}).z
     np.testing.assert_allclose(millimetres[1:], values[1:] / 1000.0, rtol=1e-6)
     assert millimetres[0, 0, 0] > 20  # 0 is no measurement: background
 
@@ -174,7 +175,7 @@ def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
     for array in (METRES[0, 0], np.array(["a"]), METRES * 0, METRES * np.nan):
         for kind in ("depth", "disparity"):
             with pytest.raises(Ex4dError) as caught:
-                estimate_depth(clip_of(6), files=[npz(tmp_path, depth=array)], kind=kind)
+                estimate_depth(clip_of(6), files=[npz(tmp_path, depth=array)], options={"depth_kind": kind})
             assert caught.value.code == BAD_INPUT
 
 
@@ -197,7 +198,7 @@ def test_reading_can_be_cancelled(tmp_path: Path) -> None:
     files = exrs(tmp_path, "Z")
     seen: list[tuple[int, int]] = []
 
-    def progress(done: int, total: int) -> None:
+    def progress(_: str, done: int, total: int) -> None:
         seen.append((done, total))
         if done == 3:
             raise Ex4dError(CANCELLED, "Stopped.")
@@ -211,7 +212,10 @@ def test_reading_can_be_cancelled(tmp_path: Path) -> None:
 def test_doors_are_chosen_by_name(tmp_path: Path) -> None:
     assert {name: door.name for name, door in DEPTH_DOORS.items()} == {name: name for name in DEPTH_DOORS}
     assert all(door.available() == (True, "") for door in DEPTH_DOORS.values())
-    for wrong, words in (({"estimator": "no"}, "no depth estimator called"), ({"kind": "no"}, "not a kind")):
+    for wrong, words in (
+        ({"estimator": "no"}, "no depth estimator called"),
+        ({"files": [Path("a.npz")], "options": {"depth_kind": "no"}}, "no depth_kind"),
+    ):
         with pytest.raises(Ex4dError, match=words):
             estimate_depth(clip_of(1), **wrong)
     with pytest.raises(Ex4dError, match="No depth files"):

@@ -24,9 +24,9 @@ from ex4d.cli import main
 from ex4d.clip import read_clip
 from ex4d.generate import GENERATORS
 from ex4d.generate.flags import add_settings, typed_options
-from ex4d.generate.settings import Setting, read_settings
 from ex4d.generate.video_input import read_videos
 from ex4d.images import read_png
+from ex4d.settings import Setting, read_settings
 from ex4d.values import U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 

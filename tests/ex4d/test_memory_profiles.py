@@ -27,7 +27,7 @@ from ex4d.generate.diffusion.memory import (
     read_wish,
     smaller,
 )
-from ex4d.generate.settings import read_settings
+from ex4d.settings import read_settings
 from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_FOUND, Ex4dError
 
 GIB = 1 << 30

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from depths import estimate_depth
 
 from ex4d.cameras import preset_path, static_source
 from ex4d.clip import read_clip
-from ex4d.depth import estimate_depth
 from ex4d.evaluate.flicker import flicker
 from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.mesh import default_intrinsics

@@ -9,7 +9,7 @@ import pytest
 from benchmarks._seams import jumps, moving_shot, painted, painted_apart, unevenness
 from ex4d.generate import GENERATORS
 from ex4d.generate.diffusion.windows import Span, plan_windows
-from ex4d.generate.settings import Value
+from ex4d.settings import Value
 from scripts._tiny_models import write_adapter, write_wan
 
 FRAMES, WINDOW, OVERLAP = 29, 13, 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ex4d.generate.diffusion.speed.settings import ATTENTION, SPEED_SETTINGS, LoraFile, Speed, read_loras, read_speed
-from ex4d.generate.settings import Value, read_settings
+from ex4d.settings import Value, read_settings
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 

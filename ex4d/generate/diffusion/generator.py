@@ -10,7 +10,7 @@ from typing import Protocol
 from ex4d.generate.diffusion.requirements import missing_packages, need_packages
 from ex4d.generate.diffusion.sizes import working_size
 from ex4d.generate.door import GenerateRequest, Progress, nobody
-from ex4d.generate.settings import Setting, Value, read_settings
+from ex4d.settings import Setting, Value, read_settings
 from ex4d.values import U8
 from shared_protocol.errors import Ex4dError
 

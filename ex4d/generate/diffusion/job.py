@@ -18,10 +18,10 @@ from ex4d.generate.diffusion.speed.distilled import Distillation, all_loras, sam
 from ex4d.generate.diffusion.speed.settings import LoraFile, Speed, read_speed
 from ex4d.generate.diffusion.windows import TIME, plan_windows
 from ex4d.generate.door import GenerateRequest, Progress, nobody
-from ex4d.generate.settings import Value
 from ex4d.models.repository import Repository
 from ex4d.models.verify import fingerprints
 from ex4d.models.weights import WeightFiles
+from ex4d.settings import Value
 from ex4d.values import U8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ex4d.generate.settings import Setting
+from ex4d.settings import Setting
 
 # Wan's own: what its authors ask the model to keep away from (wan/configs/shared_config.py of Wan2.1, Apache-2.0).
 WAN_NEGATIVE: Final = (

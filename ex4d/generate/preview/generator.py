@@ -10,7 +10,7 @@ import numpy as np
 
 from ex4d.cameras import camera_from_world, intrinsics_at
 from ex4d.generate.door import GenerateRequest, Progress, nobody
-from ex4d.generate.settings import Setting, Value, read_settings
+from ex4d.settings import Setting, Value, read_settings
 from ex4d.values import F32, U8, Bool, Intrinsics, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -34,7 +34,7 @@ class PreviewGenerator:
         """It works wherever the base packages are installed."""
         missing = [module for module in ("cv2", "numba") if importlib.util.find_spec(module) is None]
         if missing:
-            return False, f"missing: {', '.join(missing)} (pip install opencv-python-headless numba)."
+            return False, f"missing: {', '.join(missing)} (pip install opencv-contrib-python-headless numba)."
         return True, ""
 
     def size(self, width: int, height: int, options: Mapping[str, Value]) -> tuple[int, int]:

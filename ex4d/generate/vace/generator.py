@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ex4d.generate.diffusion.generator import DiffusionGenerator, ShotJob
-from ex4d.generate.settings import Value
 from ex4d.generate.vace.settings import VACE_SETTINGS
+from ex4d.settings import Value
 
 
 class VaceGenerator(DiffusionGenerator):

@@ -11,11 +11,11 @@ from ex4d.generate.diffusion.latents import TIME
 from ex4d.generate.diffusion.memory import read_wish
 from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
 from ex4d.generate.door import GenerateRequest, Progress, nobody
-from ex4d.generate.settings import Value
 from ex4d.generate.vace.kit import VaceKit
 from ex4d.generate.vace.model import Showing
 from ex4d.models.places import need_model
 from ex4d.models.repository import open_repository
+from ex4d.settings import Value
 from ex4d.values import U8, Conditioning, ShotConditioning
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 

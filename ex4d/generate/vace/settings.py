@@ -10,7 +10,7 @@ from typing import Final
 from ex4d.generate.diffusion.memory import MEMORY_SETTINGS
 from ex4d.generate.diffusion.settings import WAN_NEGATIVE, sampling_settings
 from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
-from ex4d.generate.settings import Setting
+from ex4d.settings import Setting
 
 # Neither a camera move nor a lens: what was seen tells them, and a prompt that says otherwise works against it.
 PROMPT: Final = "Realistic footage of one continuous scene, natural light, sharp and rich in detail, cinematic quality"

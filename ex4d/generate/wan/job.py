@@ -11,11 +11,11 @@ from ex4d.generate.diffusion.job import Job, values_in
 from ex4d.generate.diffusion.memory import Encoder, encoder_of, read_wish
 from ex4d.generate.diffusion.speed.distilled import LIGHTX2V_I2V
 from ex4d.generate.door import GenerateRequest, Progress, nobody
-from ex4d.generate.settings import Value
 from ex4d.generate.wan.kit import WanKit
 from ex4d.models.places import find_model, need_model
 from ex4d.models.repository import Repository, open_repository
 from ex4d.models.weights import WeightFiles
+from ex4d.settings import Value
 from ex4d.values import U8
 from shared_protocol.errors import NOT_FOUND, UNAVAILABLE, Ex4dError
 

@@ -8,7 +8,7 @@ from typing import Final
 from ex4d.generate.diffusion.memory import MEMORY_SETTINGS
 from ex4d.generate.diffusion.settings import sampling_settings
 from ex4d.generate.diffusion.speed.settings import SPEED_SETTINGS
-from ex4d.generate.settings import Setting
+from ex4d.settings import Setting
 
 # What the released weights are run with (tau-yihouxiang/EX-4D, infer.py, Apache-2.0), word for word.
 PROMPT: Final = "4K ultra HD, surround motion, realistic tone, panoramic shot, wide-angle view, cinematic quality"

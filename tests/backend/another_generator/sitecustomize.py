@@ -20,7 +20,7 @@ import numpy as np
 
 from ex4d.files import replacing
 from ex4d.generate import GENERATORS, GenerateRequest
-from ex4d.generate.settings import Setting, Value, read_settings
+from ex4d.settings import Setting, Value, read_settings
 from shared_protocol.errors import BAD_INPUT, UNAVAILABLE, Ex4dError
 
 ROOM = Path(os.environ["EX4D_TEST_ROOM"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ex4d.generate.diffusion.memory.profiles import PROFILES, Weights
-from ex4d.generate.settings import Setting, Value
+from ex4d.settings import Setting, Value
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 
 _WEIGHTS: Final[Mapping[str, Weights]] = {"bf16": "bfloat16", "fp8": "float8", "int8": "int8"}
@@ -55,7 +55,7 @@ class MemoryWish:
 
 
 def read_wish(values: Mapping[str, Value]) -> MemoryWish:
-    """The wish in values of `MEMORY_SETTINGS`, which `ex4d.generate.settings.read_settings` read; others are ignored.
+    """The wish in values of `MEMORY_SETTINGS`, which `ex4d.settings.read_settings` read; others are ignored.
 
     Raises:
         Ex4dError: NOT_FOUND for a GGUF file that is not there, BAD_INPUT for one together with another type.

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ex4d.generate.settings import Setting, Value
+from ex4d.settings import Setting, Value
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 # Attention that can be asked for by name, and what diffusers calls it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of generators: declared once, read from the command line, the wire and side-cars alike."""
+"""Options of estimators and generators: declared once, read from the command line, the wire and side-cars alike."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ class Setting:
     group: str = ""  # heading of a panel's section; "" = first
 
 
-def read_settings(settings: Sequence[Setting], options: Mapping[str, Value], generator: str) -> dict[str, Value]:
+def read_settings(
+    settings: Sequence[Setting], options: Mapping[str, Value], owner: str, kind: str = "generator"
+) -> dict[str, Value]:
     """All settings with their values: those given, and defaults.
 
     Whole numbers are taken for fractions, nothing else is converted.
 
     Raises:
-        Ex4dError: BAD_INPUT for an option that the generator does not have, of another type, or out of range.
+        Ex4dError: BAD_INPUT for an option that its owner does not have, of another type, or out of range.
     """
     known = {setting.name: setting for setting in settings}
     for name in options:
         if name not in known:
             has = f"Its options: {', '.join(known)}." if known else "It has none: leave it out."
-            raise Ex4dError(BAD_INPUT, f"The generator '{generator}' has no option '{name}'.", has)
+            raise Ex4dError(BAD_INPUT, f"The {kind} '{owner}' has no option '{name}'.", has)
     return {name: _value(setting, options.get(name, setting.default)) for name, setting in known.items()}
 
 

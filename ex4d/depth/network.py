@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What estimators with a network have in common: which model, where it lies, its licence, whether it fits, what goes
+wrong. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature, Progress, nobody
+from ex4d.models.places import find_model, need_model
+from ex4d.models.registry import MODELS
+from ex4d.models.verify import fingerprints
+from ex4d.settings import Setting, Value, read_settings
+from shared_protocol.errors import INTERNAL, LIMIT, UNAVAILABLE, Ex4dError
+
+if TYPE_CHECKING:
+    from ex4d.depth.rig import Rig
+
+GIB = 2**30
+_PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "psutil")
+
+MODEL = "model"
+DEVICE_SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "device",
+        "auto",
+        "Where the network runs; auto: on the GPU where there is one.",
+        choices=("auto", "cuda", "cpu"),
+        group="Network",
+    ),
+    Setting(
+        "precision",
+        "auto",
+        "Numbers that the network reckons with; auto: float16 on a GPU, float32 on the CPU.",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        group="Network",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights that an estimator can run."""
+
+    model: str  # name in `ex4d.models.registry.MODELS`; for other weights, what was given: a path
+    nature: Nature
+    needs: tuple[str, ...] = ()  # other models of the registry that it cannot do without
+    path: Path | None = None  # of weights that are in no registry
+
+
+class NetworkEstimator(ABC):
+    """A `DepthEstimator` that runs a network."""
+
+    name: str
+    gives: GivesInAll
+    steady: bool
+    draft = False
+    packages: tuple[str, ...] = ()  # modules that it needs beside those that all need
+    settings: tuple[Setting, ...]
+
+    @abstractmethod
+    def networks(self, values: Mapping[str, Value]) -> Sequence[Network]:
+        """The networks that the settings' values allow, the best one first. For "auto" that is all of them.
+
+        Raises:
+            Ex4dError: BAD_INPUT or NOT_FOUND for a model that does not exist.
+        """
+
+    @abstractmethod
+    def peak(self, network: Network, height: int, width: int, values: Mapping[str, Value]) -> int:
+        """Bytes of memory that it takes at most where it computes, at 2 bytes a number: weights and activations.
+
+        Args:
+            height, width: of the clip's frames, pixels.
+        """
+
+    @abstractmethod
+    def files(self, network: Network, place: Path) -> Mapping[str, Path]:
+        """Every file that decides the depth, by a name for the side-car. `place` is what `where` gave."""
+
+    @abstractmethod
+    def run(
+        self, network: Network, place: Path, request: DepthRequest, values: Mapping[str, Value], rig: Rig
+    ) -> Iterator[Estimate]:
+        """Loads the network and gives the frames' depth, in order, telling `request.progress` at each step.
+
+        Memory is released by the caller, of whatever was handed to `rig.hold`.
+        """
+
+    def available(self) -> tuple[bool, str]:
+        """Whether packages and the weights of any of its networks are here."""
+        missing = self._missing()
+        if missing:
+            return False, missing
+        try:
+            every = self.networks(read_settings(self.settings, {}, self.name, "estimator"))
+        except Ex4dError as error:
+            return False, str(error)
+        reasons = [self._lacks(network) for network in every]
+        return (True, "") if "" in reasons else (False, next(iter(reasons), "there is no model for it."))
+
+    def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
+        """See `ex4d.depth.door.DepthEstimator.nature`."""
+        return self.chosen(options, commercial)[0].nature
+
+    def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
+        """See `ex4d.depth.door.DepthEstimator.fits`."""
+        from ex4d.depth.rig import free_bytes, pick_device
+
+        network, values = self.chosen(options, commercial)
+        device = pick_device(str(values["device"]))
+        peak, free = self.peak(network, height, width, values), free_bytes(device)
+        wide = str(values["precision"]) == "float32" or (str(values["precision"]) == "auto" and device.type == "cpu")
+        peak *= 2 if wide else 1
+        if peak <= free:
+            return ""
+        where = "main memory" if device.type == "cpu" else "GPU memory"
+        return f"{network.model} takes {peak / GIB:.1f} GiB of {where} here, and {free / GIB:.1f} GiB are free."
+
+    def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
+        """See `ex4d.depth.door.DepthEstimator.identity`."""
+        network, _ = self.chosen(options, commercial)
+        files: dict[str, Path] = dict(self.files(network, self.where(network)))
+        return fingerprints(files, lambda percent: progress("Reading the depth model", percent, 100))
+
+    def frames(self, request: DepthRequest) -> Iterator[Estimate]:
+        """See `ex4d.depth.door.DepthEstimator.frames`."""
+        from ex4d.depth.rig import Rig, is_out_of_memory
+
+        network, values = self.chosen(request.options, request.commercial)
+        height, width = request.clip.frames.shape[1:3]
+        short = self.fits(height, width, request.options, request.commercial)
+        if short:
+            raise Ex4dError(LIMIT, short, self.smaller())
+        failed = ""
+        with Rig(str(values["device"]), str(values["precision"])) as rig:
+            try:
+                for index, estimate in enumerate(self.run(network, self.where(network), request, values, rig)):
+                    _check(estimate, index, self.name, rig)
+                    yield estimate
+            except Exception as error:
+                if isinstance(error, Ex4dError) or not is_out_of_memory(error):
+                    raise
+                failed = f"The memory of {rig.device_name} did not suffice for {network.model}."
+        if failed:  # outside of the handler, which keeps alive what it failed with
+            raise Ex4dError(LIMIT, failed, self.smaller())
+
+    def smaller(self) -> str:
+        """What to do where memory does not suffice."""
+        return "Close other programs, choose a smaller resolution of the estimator, or another estimator."
+
+    def chosen(self, options: Mapping[str, Value], commercial: bool) -> tuple[Network, dict[str, Value]]:
+        """The network that the options mean here, and all settings' values. Raises as `nature`."""
+        values = read_settings(self.settings, options, self.name, "estimator")
+        missing = self._missing()
+        if missing:
+            raise Ex4dError(UNAVAILABLE, f"The estimator '{self.name}' does not work here: {missing}")
+        every = self.networks(values)
+        allowed = [network for network in every if network.nature.commercial_use or not commercial]
+        if not allowed:
+            first = every[0]
+            raise Ex4dError(
+                UNAVAILABLE,
+                f"{first.model} may not be used commercially: {first.nature.licence}.",
+                "Choose another model, or say that this is no commercial work (commercial: off).",
+            )
+        here = next((network for network in allowed if not self._lacks(network)), None)
+        if here is None:
+            raise Ex4dError(UNAVAILABLE, self._lacks(allowed[0]))
+        return here, values
+
+    def where(self, network: Network) -> Path:
+        """The network's file, or its folder where it has several. Raises Ex4dError(UNAVAILABLE)."""
+        return need_model(network.model) if network.path is None else network.path
+
+    def _missing(self) -> str:
+        missing = [package for package in (*_PACKAGES, *self.packages) if find_spec(package) is None]
+        return f"{', '.join(missing)}: not installed (pip install 'ex4d-blender[depth]')." if missing else ""
+
+    def _lacks(self, network: Network) -> str:
+        """What of a network is not here, as a sentence; "" for nothing."""
+        if network.path is not None:
+            names: tuple[str, ...] = network.needs
+        else:
+            names = (network.model, *network.needs)
+        for name in names:
+            if find_model(name) is None:
+                try:
+                    need_model(name)
+                except Ex4dError as error:
+                    return str(error)
+        return ""
+
+
+def of_registry(model: str, gives: Gives, *, steady: bool, needs: tuple[str, ...] = ()) -> Network:
+    """A network of the models that can be fetched. Its licence is that of all that it needs."""
+    specs = [MODELS[name] for name in (model, *needs)]
+    nature = Nature(
+        model=model,
+        licence="; ".join(dict.fromkeys(spec.licence for spec in specs)),
+        commercial_use=all(spec.commercial_use for spec in specs),
+        gives=gives,
+        steady=steady,
+        size=sum(spec.size for spec in specs),
+    )
+    return Network(model, nature, needs)
+
+
+def _check(estimate: Estimate, index: int, name: str, rig: Rig) -> None:
+    """A network that overflows gives values that are no numbers: better said than lifted to a mesh."""
+    if np.isfinite(estimate.values).all():
+        return
+    hint = (
+        "Choose the precision float32." if rig.precision != "float32" else "Are its weights whole? ex4d models verify"
+    )
+    raise Ex4dError(INTERNAL, f"The estimator '{name}' gave no numbers for frame {index + 1}.", hint)

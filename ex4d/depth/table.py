@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depth estimators there are. Importing this loads no torch."""
+
+from __future__ import annotations
+
+from ex4d.depth.door import DepthEstimator
+from ex4d.depth.draft import DraftDepth
+from ex4d.depth.file import FileDepth
+
+_DOORS: tuple[DepthEstimator, ...] = (FileDepth(), DraftDepth())
+DEPTH_DOORS: dict[str, DepthEstimator] = {door.name: door for door in _DOORS}
