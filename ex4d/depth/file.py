@@ -29,7 +29,7 @@ class FileDepth:
     steady = True  # as steady as whoever made it wanted it
     draft = False
     size = 0
-    settings = (
+    settings: tuple[Setting, ...] = (
         Setting(
             "depth_kind",
             "auto",
