@@ -31,6 +31,28 @@ def flow(a: U8, b: U8) -> F32:
     return np.asarray(dis.calc(first, second, start), np.float32)
 
 
+def landing(a: U8, b: U8) -> tuple[F32, F32, Bool]:
+    """Where the pixels of a frame are in the next one.
+
+    Args:
+        a: [H, W, 3] sRGB.
+        b: of the same size.
+
+    Returns:
+        x and y [H, W], in pixels of `b` counted from the centre of its first; and [H, W] whose flow stays in the
+        picture and leads back to where it came from (so what is hidden or shown anew does not count).
+    """
+    height, width = a.shape[:2]
+    there, back = flow(a, b), flow(b, a)
+    grid_x, grid_y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = grid_x + there[..., 0], grid_y + there[..., 1]
+    counts = (x >= 0.0) & (y >= 0.0) & (x <= width - 1.0) & (y <= height - 1.0)
+    returned = np.asarray(cv2.remap(back, x, y, cv2.INTER_LINEAR), np.float32)
+    off = ((there + returned) ** 2).sum(axis=-1)
+    counts &= off <= AGREE * ((there**2).sum(axis=-1) + (returned**2).sum(axis=-1)) + SLACK
+    return x, y, counts
+
+
 def warped_difference(a: U8, b: U8, area_a: Bool | None = None, area_b: Bool | None = None) -> tuple[float, int]:
     """Flow-warped difference of two consecutive frames.
 
@@ -42,21 +64,14 @@ def warped_difference(a: U8, b: U8, area_a: Bool | None = None, area_b: Bool | N
 
     Returns:
         Sum of the absolute differences 0..255 (mean over the channels), and over how many pixels: those in both areas
-        whose flow leads back to where it came from (so what is hidden or shown anew does not count).
+        that `landing` counts.
 
     Raises:
         Ex4dError: SIZE_MISMATCH.
     """
     if a.shape != b.shape or any(area is not None and area.shape != a.shape[:2] for area in (area_a, area_b)):
         raise Ex4dError(SIZE_MISMATCH, "Frames and areas must have one size to be compared.")
-    height, width = a.shape[:2]
-    there, back = flow(a, b), flow(b, a)
-    grid_x, grid_y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    x, y = grid_x + there[..., 0], grid_y + there[..., 1]
-    counts = (x >= 0.0) & (y >= 0.0) & (x <= width - 1.0) & (y <= height - 1.0)
-    returned = np.asarray(cv2.remap(back, x, y, cv2.INTER_LINEAR), np.float32)
-    off = ((there + returned) ** 2).sum(axis=-1)
-    counts &= off <= AGREE * ((there**2).sum(axis=-1) + (returned**2).sum(axis=-1)) + SLACK
+    x, y, counts = landing(a, b)
     if area_a is not None:
         counts &= area_a
     if area_b is not None:
