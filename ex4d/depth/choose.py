@@ -5,18 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ex4d.depth.door import DepthEstimator
 from ex4d.depth.settings import STAGE_SETTINGS
 from ex4d.depth.table import DEPTH_DOORS
-from ex4d.doors import choose
+from ex4d.doors import named
+from ex4d.models.places import find_model
 from ex4d.settings import Value, read_settings
-from shared_protocol.errors import Ex4dError
+from shared_protocol.errors import BAD_INPUT, UNAVAILABLE, Ex4dError
 
-# Steady over time and in metres first; then per frame; a guess last. What may not be used commercially is passed over
-# where that is asked for.
-BEST_FIRST = ("video-depth-anything", "da3", "depthcrafter", "depth-pro", "depth-anything", "draft")
+AUTO = "auto"
+
+# Steady over time and in metres first; then per frame. What may not be used commercially is passed over where that is
+# asked for. A guess comes last, and always works.
+BEST_FIRST = ("video-depth-anything", "da3", "depthcrafter", "depth-pro", "depth-anything")
+LAST = "draft"
+FIRST_MODEL = "vda-metric-small"  # what a person without any weights does best to fetch; free for commercial use
+
+_STAGE = {setting.name for setting in STAGE_SETTINGS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,42 +43,83 @@ def choose_estimator(
     """The estimator of a name, or the best that is here, fits the memory that is free, and has a licence that allows
     what is asked for.
 
+    What was chosen stays chosen: one whose memory runs out during the work is not replaced by the next, since a result
+    is known by what made it, and a person should hear of it.
+
     Args:
         name: of `DEPTH_DOORS`, or "auto".
         files: depth that was brought along: "auto" takes it.
-        options: of the estimator and of `STAGE_SETTINGS`.
+        options: of the estimator and of `STAGE_SETTINGS`. With "auto", those of all estimators are understood, and what
+            the one that is taken does not have is left out.
         height, width: of the frames; 0 where they are not known yet, then memory is not asked.
 
     Raises:
         Ex4dError: BAD_INPUT for an unknown name or option, UNAVAILABLE for an estimator that cannot work here.
     """
-    if name != "auto" or files:
-        door = choose(DEPTH_DOORS, "file" if name == "auto" else name, "depth estimator")
-        return _with(door, options, ())
-    stage = read_settings(
-        STAGE_SETTINGS, {k: v for k, v in options.items() if k in {s.name for s in STAGE_SETTINGS}}, "auto", "estimator"
-    )
-    passed: list[str] = []
+    if name != AUTO or files:
+        door = named(DEPTH_DOORS, "file" if name == AUTO else name, "depth estimator")
+        choice = _with(door, options, ())
+        door.nature(choice.options, bool(choice.stage["commercial"]))
+        return choice
+    known = _STAGE.union(*({setting.name for setting in door.settings} for door in DEPTH_DOORS.values()))
+    for option in options:
+        if option not in known:
+            raise Ex4dError(BAD_INPUT, f"No depth estimator has an option '{option}'.", f"Known: {', '.join(known)}.")
+    stage = read_settings(STAGE_SETTINGS, _of(_STAGE, options), AUTO, "estimator")
+    passed: dict[str, list[str]] = {}  # estimators, by why they were not taken
+    taken = DEPTH_DOORS[LAST]
     for candidate in (DEPTH_DOORS[each] for each in BEST_FIRST if each in DEPTH_DOORS):
         reason = _why_not(candidate, options, bool(stage["commercial"]), height, width)
         if not reason:
+            taken = candidate
             break
-        passed.append(f"{candidate.name}: {reason}")
-    why = f"depth by {candidate.name}, the best that can be used here"
-    return _with(candidate, options, (f"{why} ({'; '.join(passed)})" if passed else why,))
+        passed.setdefault(reason, []).append(candidate.name)
+    own = {setting.name for setting in taken.settings}
+    unused = [option for option in options if option not in _STAGE | own]
+    return _with(taken, _of(_STAGE | own, options), _notes(taken, options, passed, unused, bool(stage["commercial"])))
 
 
 def _why_not(door: DepthEstimator, options: Mapping[str, Value], commercial: bool, height: int, width: int) -> str:
-    """Why an estimator cannot be taken; "" where it can."""
-    works, reason = door.available()
-    if not works:
-        return reason
-    own = {name: value for name, value in options.items() if name in {s.name for s in door.settings}}
+    """Why an estimator cannot be taken, in a few words; "" where it can."""
+    own = _of({setting.name for setting in door.settings}, options)
     try:
         door.nature(own, commercial)
-        return door.fits(height, width, own, commercial) if height and width else ""
+        return door.fits(height, width, own, commercial).rstrip(".") if height and width else ""
     except Ex4dError as error:
-        return error.message
+        if error.code != UNAVAILABLE:
+            return error.message.rstrip(".")
+    if not commercial:
+        return "not on this machine"
+    try:
+        door.nature(own, False)
+    except Ex4dError:
+        return "not on this machine"
+    return "not for commercial use"
+
+
+def _notes(
+    door: DepthEstimator,
+    options: Mapping[str, Value],
+    passed: Mapping[str, Sequence[str]],
+    unused: Sequence[str],
+    commercial: bool,
+) -> tuple[str, ...]:
+    """What a person should know of the choice: short, and with what would make it better."""
+    own = _of({setting.name for setting in door.settings}, options)
+    model = door.nature(own, commercial).model
+    why = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in passed.items())
+    said = f"depth by {door.name}{f' ({model})' if model else ''}, the best that can be used here"
+    notes = [f"{said}; {why}" if why else said]
+    if door.name == LAST and find_model(FIRST_MODEL) is None:
+        packages = "" if find_spec("torch") is not None else "`pip install 'ex4d-blender[depth]'` and "
+        notes.append(f"{packages}`ex4d models download {FIRST_MODEL}` would give better depth")
+    if unused:
+        notes.append(f"{door.name} has no option {', '.join(unused)}: left out")
+    return tuple(notes)
+
+
+def _of(names: set[str], options: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in options.items() if name in names}
 
 
 def _with(door: DepthEstimator, options: Mapping[str, Value], notes: tuple[str, ...]) -> Choice:

@@ -5,7 +5,8 @@ wrong. Importing this loads no torch."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from ex4d.models.places import find_model, need_model
 from ex4d.models.registry import MODELS
 from ex4d.models.verify import fingerprints
 from ex4d.settings import Setting, Value, read_settings
-from shared_protocol.errors import INTERNAL, LIMIT, UNAVAILABLE, Ex4dError
+from shared_protocol.errors import BAD_INPUT, INTERNAL, LIMIT, UNAVAILABLE, Ex4dError
 
 if TYPE_CHECKING:
     from ex4d.depth.rig import Rig
@@ -38,7 +39,7 @@ DEVICE_SETTINGS: tuple[Setting, ...] = (
     Setting(
         "precision",
         "auto",
-        "Numbers that the network reckons with; auto: float16 on a GPU, float32 on the CPU.",
+        "Numbers that the network reckons with; auto: of 16 bits on a GPU, float32 on the CPU.",
         choices=("auto", "float32", "float16", "bfloat16"),
         group="Network",
     ),
@@ -49,10 +50,15 @@ DEVICE_SETTINGS: tuple[Setting, ...] = (
 class Network:
     """Weights that an estimator can run."""
 
-    model: str  # name in `ex4d.models.registry.MODELS`; for other weights, what was given: a path
+    model: str  # name in `ex4d.models.registry.MODELS`; for other weights, what was given: a path or a repository
     nature: Nature
     needs: tuple[str, ...] = ()  # other models of the registry that it cannot do without
     path: Path | None = None  # of weights that are in no registry
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The models of the registry that have to be here."""
+        return self.needs if self.path is not None else (self.model, *self.needs)
 
 
 class NetworkEstimator(ABC):
@@ -63,6 +69,8 @@ class NetworkEstimator(ABC):
     steady: bool
     draft = False
     packages: tuple[str, ...] = ()  # modules that it needs beside those that all need
+    install: str = "pip install 'ex4d-blender[depth]'"  # the command that brings all of them
+    half: str = "float16"  # what the precision "auto" is on a GPU
     settings: tuple[Setting, ...]
 
     @abstractmethod
@@ -91,20 +99,17 @@ class NetworkEstimator(ABC):
     ) -> Iterator[Estimate]:
         """Loads the network and gives the frames' depth, in order, telling `request.progress` at each step.
 
-        Memory is released by the caller, of whatever was handed to `rig.hold`.
+        Memory is released by the caller, of whatever was handed to `rig.hold`. Gradients are off only where it turns
+        them off, which must not be around a `yield`: they would be off for whoever takes the frames as well.
         """
 
     def available(self) -> tuple[bool, str]:
         """Whether packages and the weights of any of its networks are here."""
-        missing = self._missing()
-        if missing:
-            return False, missing
         try:
-            every = self.networks(read_settings(self.settings, {}, self.name, "estimator"))
+            self.chosen({}, commercial=False)
         except Ex4dError as error:
             return False, str(error)
-        reasons = [self._lacks(network) for network in every]
-        return (True, "") if "" in reasons else (False, next(iter(reasons), "there is no model for it."))
+        return True, ""
 
     def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
         """See `ex4d.depth.door.DepthEstimator.nature`."""
@@ -112,17 +117,8 @@ class NetworkEstimator(ABC):
 
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         """See `ex4d.depth.door.DepthEstimator.fits`."""
-        from ex4d.depth.rig import free_bytes, pick_device
-
         network, values = self.chosen(options, commercial)
-        device = pick_device(str(values["device"]))
-        peak, free = self.peak(network, height, width, values), free_bytes(device)
-        wide = str(values["precision"]) == "float32" or (str(values["precision"]) == "auto" and device.type == "cpu")
-        peak *= 2 if wide else 1
-        if peak <= free:
-            return ""
-        where = "main memory" if device.type == "cpu" else "GPU memory"
-        return f"{network.model} takes {peak / GIB:.1f} GiB of {where} here, and {free / GIB:.1f} GiB are free."
+        return self._short_of(network, height, width, values)
 
     def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
         """See `ex4d.depth.door.DepthEstimator.identity`."""
@@ -131,20 +127,31 @@ class NetworkEstimator(ABC):
         return fingerprints(files, lambda percent: progress("Reading the depth model", percent, 100))
 
     def frames(self, request: DepthRequest) -> Iterator[Estimate]:
-        """See `ex4d.depth.door.DepthEstimator.frames`."""
-        from ex4d.depth.rig import Rig, is_out_of_memory
+        """See `ex4d.depth.door.DepthEstimator.frames`.
 
+        Raises:
+            Ex4dError: BAD_INPUT when depth files were given, which would be left out unseen.
+        """
+        if request.files:
+            raise Ex4dError(
+                BAD_INPUT,
+                f"Depth files were given, and the estimator '{self.name}' makes no use of them.",
+                "Leave them out, or choose the estimator 'file'.",
+            )
         network, values = self.chosen(request.options, request.commercial)
         height, width = request.clip.frames.shape[1:3]
-        short = self.fits(height, width, request.options, request.commercial)
+        short = self._short_of(network, height, width, values)
         if short:
             raise Ex4dError(LIMIT, short, self.smaller())
+        from ex4d.depth.rig import Rig, is_out_of_memory
+
         failed = ""
-        with Rig(str(values["device"]), str(values["precision"])) as rig:
+        with Rig(str(values["device"]), str(values["precision"]), self.half) as rig:
             try:
-                for index, estimate in enumerate(self.run(network, self.where(network), request, values, rig)):
-                    _check(estimate, index, self.name, rig)
-                    yield estimate
+                with closing(_closable(self.run(network, self.where(network), request, values, rig))) as estimates:
+                    for index, estimate in enumerate(estimates):
+                        _check(estimate, index, self.name, rig)
+                        yield estimate
             except Exception as error:
                 if isinstance(error, Ex4dError) or not is_out_of_memory(error):
                     raise
@@ -154,14 +161,19 @@ class NetworkEstimator(ABC):
 
     def smaller(self) -> str:
         """What to do where memory does not suffice."""
-        return "Close other programs, choose a smaller resolution of the estimator, or another estimator."
+        return "Close other programs, choose a smaller model or another estimator, or the device cpu."
+
+    def where(self, network: Network) -> Path:
+        """The network's file, or its folder where it has several. Raises Ex4dError(UNAVAILABLE)."""
+        return need_model(network.model) if network.path is None else network.path
 
     def chosen(self, options: Mapping[str, Value], commercial: bool) -> tuple[Network, dict[str, Value]]:
         """The network that the options mean here, and all settings' values. Raises as `nature`."""
         values = read_settings(self.settings, options, self.name, "estimator")
-        missing = self._missing()
+        missing = [package for package in (*_PACKAGES, *self.packages) if find_spec(package) is None]
         if missing:
-            raise Ex4dError(UNAVAILABLE, f"The estimator '{self.name}' does not work here: {missing}")
+            text = f"The estimator '{self.name}' does not work here: {', '.join(missing)} not installed."
+            raise Ex4dError(UNAVAILABLE, text, f"{self.install} brings what is missing.")
         every = self.networks(values)
         allowed = [network for network in every if network.nature.commercial_use or not commercial]
         if not allowed:
@@ -171,32 +183,25 @@ class NetworkEstimator(ABC):
                 f"{first.model} may not be used commercially: {first.nature.licence}.",
                 "Choose another model, or say that this is no commercial work (commercial: off).",
             )
-        here = next((network for network in allowed if not self._lacks(network)), None)
-        if here is None:
-            raise Ex4dError(UNAVAILABLE, self._lacks(allowed[0]))
-        return here, values
+        for network in allowed:
+            if all(find_model(name) is not None for name in network.requires):
+                return network, values
+        for name in allowed[0].requires:
+            need_model(name)  # tells what is missing of it, and the command that fetches it
+        return allowed[0], values
 
-    def where(self, network: Network) -> Path:
-        """The network's file, or its folder where it has several. Raises Ex4dError(UNAVAILABLE)."""
-        return need_model(network.model) if network.path is None else network.path
+    def _short_of(self, network: Network, height: int, width: int, values: Mapping[str, Value]) -> str:
+        """What of the free memory does not suffice; "" where it does."""
+        from ex4d.depth.rig import free_bytes, pick_device
 
-    def _missing(self) -> str:
-        missing = [package for package in (*_PACKAGES, *self.packages) if find_spec(package) is None]
-        return f"{', '.join(missing)}: not installed (pip install 'ex4d-blender[depth]')." if missing else ""
-
-    def _lacks(self, network: Network) -> str:
-        """What of a network is not here, as a sentence; "" for nothing."""
-        if network.path is not None:
-            names: tuple[str, ...] = network.needs
-        else:
-            names = (network.model, *network.needs)
-        for name in names:
-            if find_model(name) is None:
-                try:
-                    need_model(name)
-                except Ex4dError as error:
-                    return str(error)
-        return ""
+        device = pick_device(str(values["device"]))
+        peak, free = self.peak(network, height, width, values), free_bytes(device)
+        wide = str(values["precision"]) == "float32" or (str(values["precision"]) == "auto" and device.type == "cpu")
+        peak *= 2 if wide else 1
+        if peak <= free:
+            return ""
+        where = "main memory" if device.type == "cpu" else "GPU memory"
+        return f"{network.model} takes {peak / GIB:.1f} GiB of {where} here, and {free / GIB:.1f} GiB are free."
 
 
 def of_registry(model: str, gives: Gives, *, steady: bool, needs: tuple[str, ...] = ()) -> Network:
@@ -211,6 +216,11 @@ def of_registry(model: str, gives: Gives, *, steady: bool, needs: tuple[str, ...
         size=sum(spec.size for spec in specs),
     )
     return Network(model, nature, needs)
+
+
+def _closable(estimates: Iterator[Estimate]) -> Generator[Estimate, None, None]:
+    """As a generator, which can be ended before its end: what it holds is let go of then, not some time later."""
+    yield from estimates
 
 
 def _check(estimate: Estimate, index: int, name: str, rig: Rig) -> None:

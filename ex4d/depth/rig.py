@@ -41,11 +41,19 @@ def free_bytes(device: torch.device) -> int:
 class Rig:
     """A place for networks, for the length of a `with` block."""
 
-    def __init__(self, device: str, precision: str) -> None:
-        """Arguments as the settings of that name. Raises Ex4dError(UNAVAILABLE) as `pick_device`."""
+    def __init__(self, device: str, precision: str, half: str = "float16") -> None:
+        """Takes no memory yet.
+
+        Args:
+            device, precision: as the settings of these names.
+            half: what the precision "auto" is on a GPU.
+
+        Raises:
+            Ex4dError: UNAVAILABLE as `pick_device`.
+        """
         self.device = pick_device(device)
         if precision == "auto":
-            precision = "float16" if self.device.type == "cuda" else "float32"
+            precision = half if self.device.type == "cuda" else "float32"
         self.precision = precision
         self.dtype: torch.dtype = getattr(torch, precision)
         self._held: list[nn.Module] = []
