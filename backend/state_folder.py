@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO, Final
 
+from ex4d.lock import take
 from shared_protocol.errors import BAD_INPUT, DISK, UNSUPPORTED, Ex4dError
 
 # SQLite's write-ahead log needs shared memory and locks that these do not keep between machines.
@@ -82,15 +83,7 @@ class StateFolder(Folders):
     def _take_lock(self) -> None:
         lock = open(self.root / "lock", "ab")  # held until the process ends
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                lock.seek(0)
-                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(lock)
         except OSError as exc:
             lock.close()
             raise Ex4dError(
