@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of a Wan model as their classes build them from a config, without weights."""
+"""Networks as their classes build them from a config, without weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import diffusers
 from accelerate import init_empty_weights
@@ -12,9 +12,11 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
+N = TypeVar("N")
+
 
 def empty_network(name: str, config: Mapping[str, Any]) -> Any:
-    """A network whose parameters are on the meta device.
+    """A network of a Wan model whose parameters are on the meta device.
 
     Args:
         name: "transformer", "vae", "text_encoder" or "image_encoder".
@@ -23,10 +25,23 @@ def empty_network(name: str, config: Mapping[str, Any]) -> Any:
     Raises:
         Ex4dError: BAD_INPUT for a config that its class makes no network of.
     """
+    return without_weights(name, lambda: _built(name, dict(config)))
+
+
+def without_weights(name: str, build: Callable[[], N]) -> N:
+    """What `build` makes, with parameters on the meta device.
+
+    Args:
+        name: of the network, for messages.
+        build: calls the class of the network with what its config.json holds.
+
+    Raises:
+        Ex4dError: BAD_INPUT where that fails.
+    """
     try:
         with init_empty_weights():
-            network = _built(name, dict(config))
-        if name == "text_encoder":
+            network = build()
+        if isinstance(network, UMT5EncoderModel):
             network.tie_weights()  # names of one table of words, which building it without weights parts
     except Exception as error:  # each library has classes of its own for a config, or fails somewhere inside
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -90,7 +90,7 @@ def open_repository(folder: Path, wanted: Kind = "i2v", without: Collection[str]
         return _open_diffusers(folder, wanted, without)
     if (folder / "high_noise_model").is_dir():
         raise _other(folder, wanted, "a Wan2.2 model with two transformers")
-    config = _json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
     if config.get("model_type") in _CLASSES:
         return _open_original(folder, config, wanted, without)
     text = f"{folder} is no folder of a Wan model: it has neither model_index.json nor Wan's own config.json."
@@ -104,16 +104,16 @@ def open_repository(folder: Path, wanted: Kind = "i2v", without: Collection[str]
 
 def _open_diffusers(folder: Path, wanted: Kind, without: Collection[str]) -> Repository:
     index_file = folder / "model_index.json"
-    index = _json(index_file) if index_file.is_file() else {}
+    index = read_config(index_file) if index_file.is_file() else {}
     second = index.get("transformer_2")
     two = (folder / "transformer_2").is_dir() or (isinstance(second, list) and second[:1] not in ([], [None]))
-    title = _check(_json(folder / "transformer" / "config.json"), folder, wanted, two)
+    title = _check(read_config(folder / "transformer" / "config.json"), folder, wanted, two)
     parts, configs = {}, []
     for name in PARTS[wanted]:
         config = folder / name / "config.json"
         base = _DIFFUSERS if name in ("transformer", "vae") else _TRANSFORMERS
         weights = WeightFiles(() if name in without else _weights(folder / name, base, wanted))
-        parts[name] = Part(_json(config), weights, _LIBRARY_NAMES.get(name, _same))
+        parts[name] = Part(read_config(config), weights, _LIBRARY_NAMES.get(name, _same))
         configs.append(config)
     tokenizer = _tokenizer(folder / "tokenizer", wanted)
     _check_together(parts, folder, wanted)
@@ -207,7 +207,7 @@ def _weights(folder: Path, base: str, wanted: Kind) -> tuple[Path, ...]:
 def _weight_names(folder: Path, base: str) -> list[str]:
     index = folder / f"{base}.safetensors.index.json"
     if index.is_file():
-        table = _json(index).get("weight_map")
+        table = read_config(index).get("weight_map")
         if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
             raise Ex4dError(BAD_INPUT, f"{index} names no files of weights.", "Delete it and download it again.")
         return sorted(set(table.values()))
@@ -239,7 +239,8 @@ def _tokenizer(folder: Path, wanted: Kind) -> Path:
     return folder / _TOKENIZER
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """What a config.json holds. Raises Ex4dError: NOT_FOUND, or BAD_INPUT for what is no config."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
