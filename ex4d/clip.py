@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,11 +16,15 @@ from ex4d.media.probe import Movie, probe
 from ex4d.media.rate import Rate, settle, spoken
 from ex4d.media.sequence import expand, is_picture, read_picture
 from ex4d.memory import check_memory
+from ex4d.on_disk import FORGET_EVERY, disk_array, forget
 from ex4d.values import U8, Clip
 from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, UNSUPPORTED, Ex4dError
 
 GAPS = 20  # frames of an uneven clip may stand this many times longer than the usual, on average
 RATE_PACKETS = 1000  # frames beyond those asked for that are looked at to settle the rate
+_FILE = "frames"  # in a workspace
+
+Progress = Callable[[int, int], None]  # progress(frames read, frames expected); may raise Ex4dError(CANCELLED)
 
 
 def read_clip(
@@ -30,6 +34,8 @@ def read_clip(
     count: int = 0,
     fps: Fraction | None = None,
     max_side: int = 0,
+    workspace: Path | None = None,
+    progress: Progress = lambda done, expected: None,
 ) -> Clip:
     """Reads a movie, or an image sequence given as its files in order or as their folder.
 
@@ -43,21 +49,25 @@ def read_clip(
         fps: rate of an image sequence (24 when not given). For a movie it replaces the movie's own rate, frame for
             frame, and a note says so.
         max_side: scale frames down (area average, aspect kept) whose longest side is larger; 0 = never.
+        workspace: a folder of `ex4d.on_disk.workspace` for the frames, which then may be any number and end with it;
+            None = they are held in main memory.
+        progress: told of each frame.
 
     Raises:
-        Ex4dError: NOT_FOUND, NOT_A_CLIP (no pictures, damaged), BAD_INPUT (range, mixed sizes), UNSUPPORTED, or LIMIT
-            when the frames would not fit into memory.
+        Ex4dError: NOT_FOUND, NOT_A_CLIP (no pictures, damaged), BAD_INPUT (range, mixed sizes), UNSUPPORTED, LIMIT
+            when the frames would not fit into memory, DISK when they would not fit into the workspace.
     """
     if first < 0 or count < 0 or max_side < 0 or (fps is not None and fps <= 0):
         raise Ex4dError(BAD_INPUT, f"First frame {first}, {count} frames and {fps} fps make no sense together.")
     files, notes = expand(paths)
+    room = _Room(workspace, progress)
     if is_picture(files[0]):
-        return _read_sequence(files, notes, first, count, fps or None, max_side)
+        return _read_sequence(files, notes, first, count, fps or None, max_side, room)
     if len(files) > 1:
         raise Ex4dError(
             BAD_INPUT, f"{len(files)} files were given, and {files[0].name} is not a picture.", "Choose one movie."
         )
-    return _read_movie(files[0], first, count, fps, max_side)
+    return _read_movie(files[0], first, count, fps, max_side, room)
 
 
 def write_video(path: Path, frames: Iterable[U8], fps: Fraction) -> None:
@@ -76,7 +86,7 @@ def write_video(path: Path, frames: Iterable[U8], fps: Fraction) -> None:
     write_h264(path, frames, fps)
 
 
-def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_side: int) -> Clip:
+def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_side: int, room: _Room) -> Clip:
     movie = probe(path, limit=first + count + RATE_PACKETS if count else 0)
     rate = settle(movie.times, movie.time_base, movie.printed_rates, movie.duration)
     square = movie_size(movie)
@@ -84,10 +94,10 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
     available = max(movie.packets - first, 0)
     if rate.variable:
         available = _resampled_length(movie, rate) - first
-    _check_memory(min(count or available, available), size, path.name)
+    room.check(min(count or available, available), size, path.name)
     decoded = Decoded(movie, rate, first, count)
     expected = max(min(count or available, available), 1)
-    frames = _gather((_resized(frame, size) for frame in decoded.frames()), expected, path.name)
+    frames = room.gather((_resized(frame, size) for frame in decoded.frames()), expected, path.name)
     if decoded.damaged and (count == 0 or len(frames) < count):
         good = f"Frames {first + 1} to {first + len(frames)} can be read: ask for {len(frames)}." if len(frames) else ""
         raise Ex4dError(NOT_A_CLIP, f"{path.name} is damaged or cut off.", good)
@@ -131,7 +141,7 @@ def _movie_notes(movie: Movie, square: tuple[int, int], size: tuple[int, int]) -
 
 
 def _read_sequence(
-    files: list[Path], notes: list[str], first: int, count: int, fps: Fraction | None, max_side: int
+    files: list[Path], notes: list[str], first: int, count: int, fps: Fraction | None, max_side: int, room: _Room
 ) -> Clip:
     wanted = files[first : first + count] if count else files[first:]
     if not wanted:
@@ -139,7 +149,7 @@ def _read_sequence(
     head, said = read_picture(wanted[0])
     square = (head.shape[1], head.shape[0])
     size = scaled_size(*square, max_side)
-    _check_memory(len(wanted), size, wanted[0].name)
+    room.check(len(wanted), size, wanted[0].name)
 
     def pictures() -> Iterator[U8]:
         for path in wanted:
@@ -153,7 +163,7 @@ def _read_sequence(
                 )
             yield _resized(picture, size)
 
-    frames = _gather(pictures(), len(wanted), wanted[0].name)
+    frames = room.gather(pictures(), len(wanted), wanted[0].name)
     notes = [*notes, *said]
     if size != square:
         notes.append(f"scaled down from {_by(square)} to {_by(size)}")
@@ -181,23 +191,45 @@ def _resized(frame: U8, size: tuple[int, int]) -> U8:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), np.uint8)
 
 
-def _gather(frames: Iterable[U8], expected: int, name: str) -> U8:
-    """Stacks frames without ever holding them twice when their number was known; [0, ...] for none."""
-    whole: U8 | None = None
-    used = 0
-    for frame in frames:
-        if whole is None:
-            whole = np.empty((expected, *frame.shape), np.uint8)
-        elif used == len(whole):  # more than the container said, or an unknown number
-            _check_memory(used * 2, (frame.shape[1], frame.shape[0]), name)
-            whole = np.concatenate([whole, np.empty((used // 2 + 1, *frame.shape), np.uint8)])
-        whole[used] = frame
-        used += 1
-    return np.empty((0, 0, 0, 3), np.uint8) if whole is None else whole[:used]
+class _Room:
+    """Where a clip's frames go: into a workspace, or into main memory where there is none."""
 
+    def __init__(self, workspace: Path | None, progress: Progress) -> None:
+        self._workspace = workspace
+        self._progress = progress
 
-def _check_memory(frames: int, size: tuple[int, int], name: str) -> None:
-    check_memory(frames * size[0] * size[1] * 3, f"{frames} frames of {_by(size)} of {name}")
+    def check(self, frames: int, size: tuple[int, int], name: str) -> None:
+        """Refuses what main memory cannot hold; a workspace knows its own limits."""
+        if self._workspace is None:
+            check_memory(frames * size[0] * size[1] * 3, f"{frames} frames of {_by(size)} of {name}")
+
+    def gather(self, frames: Iterable[U8], expected: int, name: str) -> U8:
+        """Stacks frames without ever holding them twice when their number was known; [0, ...] for none."""
+        whole: U8 | None = None
+        used = 0
+        for frame in frames:
+            if whole is None:
+                whole = self._of(expected, frame)
+            elif used == len(whole):  # more than the container said, or an unknown number
+                self.check(used * 2, (frame.shape[1], frame.shape[0]), name)
+                whole = self._longer(whole, used // 2 + 1)
+            whole[used] = frame
+            used += 1
+            self._progress(used, max(used, expected))
+            if used % FORGET_EVERY == 0:
+                forget(whole)
+        return np.empty((0, 0, 0, 3), np.uint8) if whole is None else whole[:used]
+
+    def _of(self, length: int, frame: U8) -> U8:
+        if self._workspace is None:
+            return np.empty((length, *frame.shape), np.uint8)
+        return disk_array(self._workspace, _FILE, (length, *frame.shape), np.uint8)
+
+    def _longer(self, whole: U8, more: int) -> U8:
+        if self._workspace is None:
+            return np.concatenate([whole, np.empty((more, *whole.shape[1:]), np.uint8)])
+        length = len(whole) + more
+        return disk_array(self._workspace, _FILE, (length, *whole.shape[1:]), np.uint8, extend=True)
 
 
 def _beyond(name: str, first: int, total: int | None) -> Ex4dError:

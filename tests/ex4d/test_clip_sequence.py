@@ -31,6 +31,9 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip.frames, numbered(12))
     assert clip.fps == Fraction(24000, 1001)
     assert clip.notes == ()
+    on_disk = read_clip([tmp_path / "shot"], workspace=tmp_path).frames
+    assert isinstance(on_disk, np.memmap)
+    np.testing.assert_array_equal(on_disk, clip.frames)
     assert read_clip([tmp_path / "shot"], first=3, count=2).frames.shape[0] == 2
     assert numbers(read_clip([tmp_path / "shot"], first=10).frames) == [10, 11]
 

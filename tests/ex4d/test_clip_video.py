@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from clip_maker import encode, ffmpeg, numbered, numbers
 
+import ex4d.clip
 from ex4d import memory
 from ex4d.clip import read_clip, write_video
 from ex4d.media.ffmpeg import stream
-from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_A_CLIP, NOT_FOUND, UNSUPPORTED, Ex4dError
+from ex4d.media.probe import probe
+from ex4d.on_disk import workspace
+from shared_protocol.errors import BAD_INPUT, CANCELLED, LIMIT, NOT_A_CLIP, NOT_FOUND, UNSUPPORTED, Ex4dError
 
 NTSC = Fraction(60000, 1001)
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "12", "-bf", "2", "-g", "5")
@@ -314,6 +318,37 @@ def test_more_frames_than_fit_into_memory_are_refused_before_reading(
         read_clip([path])
     assert caught.value.code == LIMIT
     assert len(read_clip([path], count=5).frames) == 5
+
+
+@pytest.mark.parametrize("packets", [9, 1])
+def test_with_a_workspace_frames_lie_on_the_disk_and_may_be_any_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packets: int
+) -> None:
+    path = encode(tmp_path / "a.mp4", numbered(9), "25")
+    held = read_clip([path])
+    monkeypatch.setattr(memory, "MAX_BYTES", 5 * 64 * 48 * 3)
+    monkeypatch.setattr(
+        ex4d.clip, "probe", lambda path, limit=0: dataclasses.replace(probe(path, limit), packets=packets)
+    )
+    told: list[tuple[int, int]] = []
+    with workspace(tmp_path) as folder:
+        clip = read_clip([path], workspace=folder, progress=lambda done, total: told.append((done, total)))
+        assert isinstance(clip.frames, np.memmap)
+        np.testing.assert_array_equal(clip.frames, held.frames)
+    assert told == [(n, max(n, packets)) for n in range(1, 10)]
+    assert (clip.fps, clip.name, clip.notes) == (held.fps, held.name, held.notes)
+
+
+def test_reading_stops_where_its_progress_is_told_to_stop(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", numbered(9), "25")
+
+    def stop(done: int, total: int) -> None:
+        if done == 4:
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
+    with pytest.raises(Ex4dError) as caught:
+        read_clip([path], progress=stop)
+    assert caught.value.code == CANCELLED
 
 
 def test_written_movies_come_back(tmp_path: Path) -> None:
