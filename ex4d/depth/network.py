@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature, Progress, nobody
-from ex4d.models.places import find_model, need_model
+from ex4d.models.places import need_model
 from ex4d.models.registry import MODELS
 from ex4d.models.verify import fingerprints
 from ex4d.settings import Setting, Value, read_settings
@@ -183,12 +183,25 @@ class NetworkEstimator(ABC):
                 f"{first.model} may not be used commercially: {first.nature.licence}.",
                 "Choose another model, or say that this is no commercial work (commercial: off).",
             )
-        for network in allowed:
-            if all(find_model(name) is not None for name in network.requires):
-                return network, values
-        for name in allowed[0].requires:
-            need_model(name)  # tells what is missing of it, and the command that fetches it
-        return allowed[0], values
+        here = next((network for network in allowed if not self._lacks(network)), None)
+        if here is None:
+            here = allowed[0]
+            self._need(here)
+        return here, values
+
+    def _lacks(self, network: Network) -> str:
+        """What of a network is not here, as a sentence; "" for nothing."""
+        try:
+            self._need(network)
+        except Ex4dError as error:
+            return str(error)
+        return ""
+
+    def _need(self, network: Network) -> None:
+        """Raises Ex4dError where a part of a network is not here: what is missing, and the command that fetches it."""
+        for name in network.requires:
+            need_model(name)
+        self.where(network)
 
     def _short_of(self, network: Network, height: int, width: int, values: Mapping[str, Value]) -> str:
         """What of the free memory does not suffice; "" where it does."""

@@ -36,7 +36,11 @@ def find_model(name: str, folder: Path | None = None) -> Path | None:
     Raises:
         Ex4dError: BAD_INPUT when there is no model of that name.
     """
-    spec = model_spec(name)
+    return find_files(model_spec(name), folder)
+
+
+def find_files(spec: ModelSpec, folder: Path | None = None) -> Path | None:
+    """As `find_model`, of a model that may be in no registry."""
     found = next((place for place in _candidates(spec, folder) if is_whole(spec, place)), None)
     if found is None or not spec.only_file:
         return found
