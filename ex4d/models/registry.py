@@ -10,10 +10,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ex4d.models.depth_specs import DEPTH_SPECS
 from ex4d.models.spec import ModelSpec
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 _APACHE: Final = "Apache-2.0"
+_BY_NC: Final = "CC BY-NC 4.0"
+# Its repository on GitHub gives licences by size and does not name the metric files.
+_VDA_METRIC: Final = (
+    "The licence is read by size from the repository on GitHub (DepthAnything/Video-Depth-Anything), which names no "
+    "metric models of their own; see the model's page. Trained on Virtual KITTI and IRS, which have terms of their own."
+)
 _WAN: Final = "wan-i2v-14b-480p"
 _ENCODER_FILES: Final = (
     "model_index.json",
@@ -69,6 +76,7 @@ def _depth(
     revision: str = "main",
     licence: str = _APACHE,
     commercial_use: bool = True,
+    notes: str = "",
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -81,6 +89,8 @@ def _depth(
         licence=licence,
         commercial_use=commercial_use,
         used_for="depth",
+        notes=notes,
+        convert=(file,) if file.endswith(".pth") else (),
     )
 
 
@@ -185,6 +195,26 @@ _SPECS: Final = (
         "depth-anything/Metric-Video-Depth-Anything-Small",
         "metric_video_depth_anything_vits.pth",
         116_000_000,
+        notes=_VDA_METRIC,
+    ),
+    _depth(
+        "vda-base",
+        "Video-Depth-Anything Base",
+        "depth-anything/Video-Depth-Anything-Base",
+        "video_depth_anything_vitb.pth",
+        458_000_000,
+        licence=_BY_NC,
+        commercial_use=False,
+    ),
+    _depth(
+        "vda-metric-base",
+        "Video-Depth-Anything Base, in metres",
+        "depth-anything/Metric-Video-Depth-Anything-Base",
+        "metric_video_depth_anything_vitb.pth",
+        458_000_000,
+        licence=_BY_NC,
+        commercial_use=False,
+        notes=_VDA_METRIC,
     ),
     _depth(
         "vda-large",
@@ -193,20 +223,18 @@ _SPECS: Final = (
         "video_depth_anything_vitl.pth",
         1_540_000_000,
         revision="7aafbcb5c6af0bac741aad2b6471894fb4761afa",
-        licence="CC BY-NC 4.0",
+        licence=_BY_NC,
         commercial_use=False,
     ),
-    ModelSpec(
-        name="da3-base",
-        title="Depth Anything 3 Base: depth, focal length and camera poses",
-        repository="depth-anything/DA3-BASE",
-        revision="main",
-        files=("config.json", "model.safetensors"),
-        needed=("config.json", "model.safetensors"),
-        size=517_000_000,
-        licence=_APACHE,
-        commercial_use=True,
-        used_for="depth",
+    _depth(
+        "vda-metric-large",
+        "Video-Depth-Anything Large, in metres",
+        "depth-anything/Metric-Video-Depth-Anything-Large",
+        "metric_video_depth_anything_vitl.pth",
+        1_540_000_000,
+        licence=_BY_NC,
+        commercial_use=False,
+        notes=_VDA_METRIC,
     ),
     ModelSpec(
         name="depthcrafter",
@@ -248,6 +276,7 @@ _SPECS: Final = (
         used_for="depth, with depthcrafter",
         notes="Its terms are accepted once on its page at huggingface.co.",
     ),
+    *DEPTH_SPECS,
 )
 MODELS: Final[Mapping[str, ModelSpec]] = MappingProxyType({spec.name: spec for spec in _SPECS})
 
