@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -32,6 +33,16 @@ DA3 = "depth-anything/DA3-BASE"
 NEEDED = ("config.json", "model.safetensors")
 
 
+def pickled() -> bytes:
+    """A checkpoint as torch writes it."""
+    written = io.BytesIO()
+    torch.save({"weight": torch.arange(2500.0)}, written)
+    return written.getvalue()
+
+
+CHECKPOINT = pickled()
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub with a few models, folders of the user's that are empty, and no waiting between tries."""
@@ -41,7 +52,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     monkeypatch.setattr(fetch, "_WAITS", (0, 0))
     files = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "README.md": b"not asked for"}
-    large = {"video_depth_anything_vitl.pth": WEIGHTS}
+    large = {"video_depth_anything_vitl.pth": CHECKPOINT}
     with serve(Hub({DA3: files, "depth-anything/Video-Depth-Anything-Large": large})) as state:
         constants = huggingface_hub.constants
         monkeypatch.setattr(constants, "ENDPOINT", state.url)
@@ -113,7 +124,7 @@ def test_a_local_folder_is_filled_and_is_found_by_its_variable(
     monkeypatch.setenv("EX4D_MODELS", str(models))
     assert need_model("da3-base") == models / "da3-base"
     assert run("download", "vda-large", "--accept-licence") == 0, "the variable also says where downloads go"
-    assert need_model("vda-large") == models / "vda-large" / "video_depth_anything_vitl.pth"
+    assert need_model("vda-large") == models / "vda-large" / "video_depth_anything_vitl.safetensors"
 
 
 def test_an_interrupted_download_is_not_taken_for_the_model_and_goes_on_where_it_stopped(
@@ -273,7 +284,8 @@ def test_what_does_not_fit_is_refused_before_it_begins(
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=500_000_000))
     assert run("download", "da3-base", "vda-large", "--local-dir", tmp_path / "models", "--accept-licence") == 2
     error = capsys.readouterr().err
-    assert "would take 20 kB" in error or "would take 21 kB" in error
+    wanted = len(CONFIG) + len(WEIGHTS) + 2 * len(CHECKPOINT)  # which is rewritten as safetensors
+    assert f"would take {wanted / 1e3:.0f} kB" in error
     assert "500 MB are free" in error
     assert "--local-dir" in error
     assert hub.fetched == []
