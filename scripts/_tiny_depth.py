@@ -82,6 +82,122 @@ def write_depthcrafter(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def write_hub_model(folder: Path, family: str = "depth_anything", seed: int = 0, **config: Any) -> Path:
+    """A depth network of transformers in small, as the hub's repositories have them.
+
+    Args:
+        folder: is made; files in it are replaced.
+        family: transformers' type of model: depth_anything, depth_pro, dpt, glpn or zoedepth.
+        seed: of the weights.
+        config: what of its config.json is to be otherwise.
+
+    Returns:
+        `folder`.
+    """
+    from transformers import AutoModelForDepthEstimation
+
+    with _seeded(seed):
+        network = AutoModelForDepthEstimation.from_config(_hub_config(family, config))
+        for name, parameter in network.named_parameters():  # fresh ones may give the same everywhere
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+            elif name.endswith("bias"):
+                torch.nn.init.uniform_(parameter, 0.0, 0.3)
+    network.save_pretrained(folder)
+    _write_json(folder / "preprocessor_config.json", _HUB_PICTURES[family])
+    return folder
+
+
+_SEEN = {"do_normalize": True, "do_rescale": True, "do_resize": True, "rescale_factor": 1 / 255}
+_IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+_HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+_HUB_PICTURES: dict[str, dict[str, Any]] = {
+    "depth_anything": {
+        **_SEEN,
+        **_IMAGENET,
+        "image_processor_type": "DPTImageProcessor",
+        "ensure_multiple_of": 14,
+        "keep_aspect_ratio": True,
+        "resample": 3,
+        "size": {"height": 42, "width": 42},
+    },
+    "dpt": {
+        **_SEEN,
+        **_HALVES,
+        "image_processor_type": "DPTImageProcessor",
+        "resample": 3,
+        "size": {"height": 32, "width": 32},
+    },
+    "zoedepth": {
+        **_SEEN,
+        **_HALVES,
+        "image_processor_type": "ZoeDepthImageProcessor",
+        "do_pad": True,
+        "ensure_multiple_of": 16,
+        "keep_aspect_ratio": True,
+        "resample": 2,
+        "size": {"height": 32, "width": 48},
+    },
+    "glpn": {
+        "image_processor_type": "GLPNImageProcessor",
+        "do_rescale": True,
+        "do_resize": True,
+        "resample": 2,
+        "size_divisor": 32,
+    },
+    "depth_pro": {
+        **_SEEN,
+        **_HALVES,
+        "image_processor_type": "DepthProImageProcessorFast",
+        "resample": 2,
+        "size": {"height": 64, "width": 64},
+    },
+}
+
+
+def _hub_config(family: str, more: dict[str, Any]) -> Any:
+    from transformers import DepthAnythingConfig, DepthProConfig, DPTConfig, GLPNConfig, ZoeDepthConfig
+
+    vision: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 4}
+    stages = {"out_indices": [1, 2, 3, 4], "reshape_hidden_states": False}
+    neck: dict[str, Any] = {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8}
+    if family == "depth_anything":
+        backbone = {**vision, **stages, "model_type": "dinov2", "image_size": 42, "patch_size": 14}
+        values = {**neck, "backbone_config": backbone, "reassemble_hidden_size": 16, "head_hidden_size": 8}
+        return DepthAnythingConfig(**{**values, **more})
+    if family == "dpt":
+        values = {**vision, **neck, "intermediate_size": 32, "image_size": 32, "patch_size": 16, "is_hybrid": False}
+        return DPTConfig(**{**values, "backbone_out_indices": [0, 1, 2, 3], **more})
+    if family == "zoedepth":
+        backbone = {
+            **vision,
+            **stages,
+            "model_type": "beit",
+            "image_size": 32,
+            "patch_size": 16,
+            "intermediate_size": 32,
+        }
+        backbone["use_relative_position_bias"] = True
+        values = {**neck, "backbone_config": backbone, "bottleneck_features": 8, "num_attractors": [4, 4, 2, 1]}
+        return ZoeDepthConfig(**{**values, "num_relative_features": 8, "bin_embedding_dim": 8, **more})
+    if family == "glpn":
+        values = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
+        return GLPNConfig(**{**values, "decoder_hidden_size": 8, **more})
+    encoder = {**vision, "model_type": "dinov2", "image_size": 16, "patch_size": 8}
+    values = {
+        "fusion_hidden_size": 8,
+        "patch_size": 16,
+        "intermediate_hook_ids": [3, 1],
+        "intermediate_feature_dims": [8, 8],
+        "scaled_images_feature_dims": [8, 8, 8],
+        "merge_padding_value": 0,
+        "use_fov_model": True,
+        "num_fov_head_layers": 1,
+    }
+    encoders = {f"{name}_model_config": dict(encoder) for name in ("image", "patch", "fov")}
+    return DepthProConfig(**{**values, **encoders, **more})
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Random numbers from this seed, and as they were afterwards."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ex4d.depth.door import DepthEstimator
 from ex4d.depth.draft import DraftDepth
 from ex4d.depth.file import FileDepth
+from ex4d.depth.hub import DepthAnything, DepthPro
 
-_DOORS: tuple[DepthEstimator, ...] = (FileDepth(), DraftDepth())
+_DOORS: tuple[DepthEstimator, ...] = (FileDepth(), DepthPro(), DepthAnything(), DraftDepth())
 DEPTH_DOORS: dict[str, DepthEstimator] = {door.name: door for door in _DOORS}
