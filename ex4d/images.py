@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +112,56 @@ def read_exr(path: Path) -> dict[str, F32]:
     Raises:
         Ex4dError: NOT_FOUND, or NOT_A_CLIP for a file that is not a whole EXR.
     """
+    channels: dict[str, F32] = {}
+    with _opened_exr(path) as file:
+        for part in file.parts:
+            for name, channel in part.channels.items():
+                full = f"{part.name()}.{name}" if name in channels else name
+                channels[full] = _into_display_window(np.asarray(channel.pixels), part.header)
+        if not channels:
+            raise KeyError(path)
+    return channels
+
+
+def read_exr_channel(path: Path, choose: Callable[[Sequence[str]], str]) -> tuple[F32, dict[str, Any]]:
+    """One channel of an OpenEXR file, of whichever part it lies in.
+
+    Args:
+        path: the file.
+        choose: picks one of the names of all channels. In a file of several parts, a part's name stands in front of
+            those of its channels ("depth.Z"), unless they begin with it themselves, as Blender's do.
+
+    Returns:
+        [H, W] float32 as `read_exr` gives it, and the attributes of its part's header.
+
+    Raises:
+        Ex4dError: as `read_exr`; and whatever `choose` raises.
+    """
+    with _opened_exr(path) as file:
+        several = len(file.parts) > 1
+        found: dict[str, tuple[Any, Any]] = {}
+        for part in file.parts:
+            front = f"{part.name()}." if several and part.name() else ""
+            for name, channel in part.channels.items():
+                found[name if name.startswith(front) else front + name] = (part, channel)
+        if not found:
+            raise KeyError(path)
+        part, channel = found[choose(list(found))]
+        return _into_display_window(np.asarray(channel.pixels), part.header), dict(part.header)
+
+
+@contextmanager
+def _opened_exr(path: Path) -> Iterator[Any]:
+    """An `OpenEXR.File`. What it raises becomes an error that says so, and so does a KeyError for a missing part."""
     import OpenEXR  # its import takes a moment, and most work needs no EXR
 
     if read_file_head(path, 4) != b"\x76\x2f\x31\x01":
         raise Ex4dError(NOT_A_CLIP, f"{path} is not an OpenEXR file.")
-    channels: dict[str, F32] = {}
     try:
         with OpenEXR.File(os.fspath(path), separate_channels=True) as file:
-            for part in file.parts:
-                for name, channel in part.channels.items():
-                    full = f"{part.name()}.{name}" if name in channels else name
-                    channels[full] = _into_display_window(np.asarray(channel.pixels), part.header)
+            yield file
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise Ex4dError(NOT_A_CLIP, f"{path} is not a whole OpenEXR file.", "Copy or render it again.") from error
-    if not channels:
-        raise Ex4dError(NOT_A_CLIP, f"{path} is not a whole OpenEXR file.", "Copy or render it again.")
-    return channels
 
 
 def read_file_head(path: Path, size: int) -> bytes:
@@ -140,12 +175,19 @@ def read_file_head(path: Path, size: int) -> bytes:
         raise Ex4dError(NOT_FOUND, f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def write_exr(path: Path, channels: Mapping[str, NDArray[Any]], *, durable: bool = False) -> None:
+def write_exr(
+    path: Path,
+    channels: Mapping[str, NDArray[Any]],
+    *,
+    attributes: Mapping[str, str | int | float] | None = None,
+    durable: bool = False,
+) -> None:
     """Writes channels as float32 (half where the array is float16), ZIP-compressed, in one step.
 
     Args:
         path: file to make or replace.
         channels: name to [H, W]; all of one size.
+        attributes: of the header, beside those that every file has.
         durable: flush it to the disk before it takes its place.
 
     Raises:
@@ -160,7 +202,7 @@ def write_exr(path: Path, channels: Mapping[str, NDArray[Any]], *, durable: bool
         name: np.ascontiguousarray(array, dtype=np.float16 if array.dtype == np.float16 else np.float32)
         for name, array in channels.items()
     }
-    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    header = {**(attributes or {}), "compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with replacing(path, durable=durable) as temporary:
         try:
             with OpenEXR.File(header, arrays) as file:

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what depth files hold to z-depth that is finite and above zero everywhere.
+"""From what files and estimators hold to z-depth that is finite and above zero everywhere.
 
 Estimators and renderers leave pixels without depth: sky, holes in a scan, rays that hit nothing. They become background
 at one distance behind everything, and are told to the person. A frame that holds nothing else was not written right,
 unless it says itself that it is infinitely far; so was depth below zero, which leaves open whether a sign or a unit is
 wrong.
+
+All of it works in place and frame by frame, on arrays that may be longer than the memory: what has to be known of the
+whole clip is counted, or taken from samples of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d.depth.door import Gives
 from ex4d.mesh.lift import NEAREST
+from ex4d.on_disk import streamed
 from ex4d.values import F32, Bool
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -20,43 +27,56 @@ NOTHING = 1e9  # Blender writes 1e10 where a ray hits nothing
 BEHIND = 4.0  # background lies this many times as far as the 99th percentile of what is there
 NEAR, FAR = 1.0, 10.0  # range that relative disparity is mapped to: it has no units of its own
 OVERSHOOT = 1.5  # how far values above the robust maximum may go before they are cut
-_HUGE = 1e30  # disparity beyond is no measurement, and would leave float32 when it is reckoned with
+HUGE = 1e30  # disparity beyond is no measurement, and would leave float32 when it is reckoned with
+_SAMPLES = 4_000_000  # for percentiles; an even subset of longer clips does as well
 _LISTED = 4  # stretches of frames that a note names
+
+I64 = NDArray[np.int64]
 
 
 def to_depth(values: F32, gives: Gives) -> list[str]:
     """What an estimator gave [T, H, W] becomes z-depth in place, finite and > 0. Returns notes for a person.
 
-    Relative disparity has its 1st and 99th percentile over the whole clip placed at `FAR` and `NEAR`.
+    Depth that is all there stays as it is, bit for bit. Relative disparity has its 1st and 99th percentile over the
+    whole clip placed at `FAR` and `NEAR`.
 
     Raises:
-        Ex4dError: BAD_INPUT, see `finite_depth` and `depth_from_disparity`.
+        Ex4dError: BAD_INPUT, see `finite_depth` and `placed_disparity`.
     """
-    z, said = (placed_disparity if gives == "disparity" else finite_depth)(values)
-    values[:] = z
+    said = (placed_disparity if gives == "disparity" else finite_depth)(values)
     return [said] if said else []
 
 
-def finite_depth(z: F32) -> tuple[F32, str]:
-    """Puts background (infinite, not a number, zero, Blender's 1e10) at a finite distance.
+def finite_depth(z: F32) -> str:
+    """Puts background (infinite, not a number, zero, Blender's 1e10) at a finite distance, in place.
 
     Args:
         z: [T, H, W] z-depth.
 
     Returns:
-        The depth, finite and > 0, and a note on how many pixels are background, in which frames ("" for none).
+        A note on how many pixels are background, in which frames ("" for none).
 
     Raises:
         Ex4dError: BAD_INPUT for negative depth, when nothing of it is depth, or when a frame has neither depth nor
             anything infinitely far.
     """
-    with np.errstate(invalid="ignore"):
-        there: Bool = np.isfinite(z) & (z >= NEAREST) & (z < NOTHING)
-        negative, endless = np.isfinite(z) & (z < 0.0), z >= NOTHING
+    total, pixels = len(z), z[0].size
+    there, endless, negative = (np.zeros(total, np.int64) for _ in range(3))
+    lowest = 0.0
+    samples = _Samples(z, is_depth)
+    for t, frame in enumerate(streamed(z)):
+        is_there = is_depth(frame)
+        with np.errstate(invalid="ignore"):
+            below = np.isfinite(frame) & (frame < 0.0)
+            endless[t] = np.count_nonzero(frame >= NOTHING)
+        there[t], negative[t] = np.count_nonzero(is_there), np.count_nonzero(below)
+        if negative[t]:
+            lowest = min(lowest, float(frame[below].min()))
+        samples.add(t)
     if negative.any():
         raise Ex4dError(
             BAD_INPUT,
-            f"The depth is negative at {_pixels(negative)}, down to {float(z[negative].min()):.4g}.",
+            f"The depth is negative at {_pixels(negative, pixels)}, down to {lowest:.4g}.",
             "Depth is the distance in front of the camera: change its sign, or write 0 where there is none.",
         )
     if not there.any():
@@ -66,94 +86,107 @@ def finite_depth(z: F32) -> tuple[F32, str]:
             f"The depth is empty: {what}, so there is no surface to move around.",
             "Is it the right pass?",
         )
-    empty = ~_in_frames(there | endless)
+    empty = (there + endless) == 0
     if empty.any():
         raise Ex4dError(
             BAD_INPUT,
             f"The depth of {_frames(empty)} is empty: no value is above zero.",
             "Make it again, or leave those frames out.",
         )
-    if there.all():
-        return np.ascontiguousarray(z, np.float32), ""
-    far = BEHIND * _percentile(z, there, 99.0)
-    filled = np.where(there, z, np.float32(far)).astype(np.float32)
-    return filled, f"no depth at {_pixels(~there)}: taken for background, placed at {far:.4g}"
+    missing = pixels - there
+    if not missing.any():
+        return ""
+    far = BEHIND * samples.percentile(99.0)
+    for frame in streamed(z):
+        frame[~is_depth(frame)] = far
+    return f"no depth at {_pixels(missing, pixels)}: taken for background, placed at {far:.4g}"
 
 
-def depth_from_disparity(disparity: F32) -> tuple[F32, str]:
-    """z-depth from values that grow towards the camera.
-
-    Values that span 0 to 1, and integers (which is what image files hold), are relative: known up to a scale and a
-    shift. Their 1st and 99th percentile over the whole clip are placed at `FAR` and `NEAR`. Anything else is 1 / z in
-    scene units.
-
-    Args:
-        disparity: [T, H, W].
-
-    Returns:
-        z [T, H, W], and a note that says which it was.
+def placed_disparity(disparity: F32) -> str:
+    """Relative disparity [T, H, W], known up to a scale and a shift, becomes z in place. Returns a note.
 
     Raises:
         Ex4dError: BAD_INPUT when no value can be used, in the whole clip or in one of its frames.
     """
-    there: Bool = np.asarray(np.abs(disparity) < _HUGE, np.bool_)
-    if not there.any() or not (disparity[there] > 0).any():
-        raise Ex4dError(
-            BAD_INPUT, "The disparity is empty: no value is finite and above zero.", "Is it the right file?"
-        )
-    if not _is_relative(disparity[there]):
-        with np.errstate(all="ignore"):
-            z, said = finite_depth(np.where(there, 1.0 / np.abs(disparity), np.nan).astype(np.float32))
-        return z, "; ".join(filter(None, ("disparity read as 1 / z in scene units", said)))
-    empty = ~_in_frames(there)
-    if empty.any():
+    total, pixels = len(disparity), disparity[0].size
+    there = np.zeros(total, np.int64)
+    least, most = np.inf, -np.inf
+    samples = _Samples(disparity, is_disparity)
+    for t, frame in enumerate(streamed(disparity)):
+        is_there = is_disparity(frame)
+        there[t] = np.count_nonzero(is_there)
+        if there[t]:
+            some = frame[is_there]
+            least, most = min(least, float(some.min())), max(most, float(some.max()))
+        samples.add(t)
+    if not there.any() or (least == most and most <= 0.0):
+        raise no_disparity()
+    if not there.all():
         raise Ex4dError(
             BAD_INPUT,
-            f"The disparity of {_frames(empty)} is empty: no value is a number.",
+            f"The disparity of {_frames(there == 0)} is empty: no value is a number.",
             "Make it again, or leave those frames out.",
         )
-    return placed_disparity(disparity)
-
-
-def placed_disparity(disparity: F32) -> tuple[F32, str]:
-    """z-depth from relative disparity [T, H, W], and a note."""
-    there: Bool = np.asarray(np.abs(disparity) < _HUGE, np.bool_)
-    low, high = _percentile(disparity, there, 1.0), _percentile(disparity, there, 99.0)
+    low, high = (samples.percentile(percent) for percent in (1.0, 99.0))
     if high <= low:
-        low, high = float(disparity[there].min()), float(disparity[there].max())
+        low, high = least, most
     span = (high - low) or 1.0
-    share = (np.clip(np.where(there, disparity, low), low, low + OVERSHOOT * span) - low) / span
-    placed = 1.0 / (1.0 / FAR + (1.0 / NEAR - 1.0 / FAR) * share)
+    for frame in streamed(disparity):
+        share = (np.clip(np.where(is_disparity(frame), frame, low), low, low + OVERSHOOT * span) - low) / span
+        frame[:] = 1.0 / (1.0 / FAR + (1.0 / NEAR - 1.0 / FAR) * share)
     note = f"relative disparity placed between {NEAR:g} and {FAR:g} scene units"
-    if not there.all():
-        note += f"; no disparity at {_pixels(~there)}: taken for background"
-    return placed.astype(np.float32), note
+    missing = pixels - there
+    if missing.any():
+        note += f"; no disparity at {_pixels(missing, pixels)}: taken for background"
+    return note
 
 
-def _is_relative(values: F32) -> bool:
-    low, high = float(values.min()), float(values.max())
-    whole = high > 2.0 and bool((values == np.round(values)).all())
-    return whole or low < 0 or (low < 0.005 and 0.98 < high <= 1.0)
+def is_depth(z: F32) -> Bool:
+    """Which values are the depth of something: neither background nor nonsense."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.isfinite(z) & (z >= NEAREST) & (z < NOTHING), np.bool_)
 
 
-def _percentile(values: F32, there: Bool, percent: float) -> float:
-    """Percentile over at most about four million values, evenly taken."""
-    step = max(1, values.size // 4_000_000)
-    flat, use = values.reshape(-1)[::step], there.reshape(-1)[::step]
-    some = flat[use] if use.any() else values[there]
-    return float(np.percentile(some, percent))
+def is_disparity(values: F32) -> Bool:
+    """Which values of disparity are measurements."""
+    return np.asarray(np.abs(values) < HUGE, np.bool_)
 
 
-def _pixels(where: Bool) -> str:
-    """How many pixels, and in which frames."""
-    count = int(where.sum())
-    share = f" ({count / where.size:.0%})" if count >= 0.005 * where.size else ""
-    return f"{count} pixel{'s' if count != 1 else ''}{share} of {_frames(_in_frames(where))}"
+def no_disparity() -> Ex4dError:
+    """The error to show where there is no disparity at all."""
+    return Ex4dError(BAD_INPUT, "The disparity is empty: no value is finite and above zero.", "Is it the right file?")
 
 
-def _in_frames(where: Bool) -> Bool:
-    """[T] which frames have any such pixel."""
-    return np.asarray(where.any(axis=(1, 2)), np.bool_)
+class _Samples:
+    """Values evenly taken from a clip, frame by frame."""
+
+    def __init__(self, values: F32, good: Callable[[F32], Bool]) -> None:
+        """`good`: which values of a frame count."""
+        step = -(-values.size // _SAMPLES)
+        self._step = step | 1 if step > 1 else 1  # odd, so that it does not walk down one column of the picture
+        self._values, self._good = values, good
+        self._found: list[F32] = []
+
+    def add(self, index: int) -> None:
+        """Takes some of one frame's."""
+        frame = self._values[index]
+        some = frame.reshape(-1)[-index * frame.size % self._step :: self._step]
+        self._found.append(some[self._good(some)])
+
+    def percentile(self, percent: float) -> float:
+        """Of what was taken; where that met nothing good, of the first frame that has any."""
+        some = np.concatenate(self._found)
+        if not some.size:
+            some = next(frame[self._good(frame)] for frame in self._values if self._good(frame).any())
+        return float(np.percentile(some, percent))
+
+
+def _pixels(counts: I64, of_frame: int) -> str:
+    """How many pixels, and in which frames. `counts`: [T], `of_frame`: pixels that a frame has."""
+    count = int(counts.sum())
+    part = count / (len(counts) * of_frame)
+    share = f" ({part:.0%})" if part >= 0.005 else ""
+    return f"{count} pixel{'s' if count != 1 else ''}{share} of {_frames(counts > 0)}"
 
 
 def _frames(which: Bool) -> str:

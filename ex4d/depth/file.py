@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-import cv2
 import numpy as np
 
-from ex4d.depth.convert import depth_from_disparity, finite_depth
-from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature, Progress, nobody
-from ex4d.depth.read import read_depth
+from ex4d.depth.convert import NOTHING, is_disparity, no_disparity
+from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature, Progress, nobody
+from ex4d.depth.match import check_size, fitted, frames_for
+from ex4d.depth.read import open_depth
+from ex4d.depth.stored import Stored
 from ex4d.settings import Setting, Value, read_settings
-from ex4d.values import F32, Clip
-from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
+from ex4d.values import F32, Bool
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 KINDS = ("auto", "depth", "disparity")
+MILLIMETRE = 0.001  # pictures of whole numbers that hold depth count these: what depth cameras and data sets write
+_LOOKED_AT = 48  # frames that tell what disparity is
 
 
 class FileDepth:
@@ -28,6 +31,7 @@ class FileDepth:
     gives: GivesInAll = "either"
     steady = True  # as steady as whoever made it wanted it
     draft = False
+    uses_focal = False
     size = 0
     settings: tuple[Setting, ...] = (
         Setting(
@@ -36,6 +40,29 @@ class FileDepth:
             "What the files hold: z (depth) or 1 / z (disparity); auto: by the type of file.",
             label="Depth Kind",
             choices=KINDS,
+        ),
+        Setting(
+            "depth_channel",
+            "",
+            "Channel of EXR files (ViewLayer.Depth.Z, or its end), array of an npz; none: the one that is depth by "
+            "its name.",
+            label="Depth Channel",
+        ),
+        Setting(
+            "depth_scale",
+            0.0,
+            "Scene units for each unit of z in the files: 0.01 for centimetres; 0: 0.001 for pictures and movies of "
+            "whole numbers, else 1.",
+            label="Depth Scale",
+            least=0.0,
+        ),
+        Setting(
+            "depth_first",
+            -1,
+            "Depth frame that belongs to the clip's first used frame: the number in its file's name, else counted "
+            "from 1; -1: depth and shot begin together.",
+            label="First Depth Frame",
+            least=-1,
         ),
     )
 
@@ -58,45 +85,76 @@ class FileDepth:
 
     def frames(self, request: DepthRequest) -> Iterator[Estimate]:
         """See `ex4d.depth.door.DepthEstimator.frames`."""
-        clip = request.clip
-        kind = str(read_settings(self.settings, request.options, self.name, "estimator")["depth_kind"])
+        clip, options = request.clip, read_settings(self.settings, request.options, self.name, "estimator")
         if not request.files:
             raise Ex4dError(BAD_INPUT, "No depth files were given.", "Choose them, or another depth estimator.")
-
-        def progress(done: int, total: int) -> None:
-            request.progress("Reading the depth", done, total)
-
-        stored = read_depth(request.files, kind, request.first, len(clip.frames), progress)
-        notes = list(stored.notes)
-        placed = finite_depth if stored.kind == "depth" else depth_from_disparity
-        z, said = placed(stored.values)
-        notes += [said] if said else []
-        height, width = clip.frames.shape[1:3]
-        if z.shape[1:] != (height, width):
-            _check_size(clip, z)
-            notes.append(f"depth of {z.shape[2]}x{z.shape[1]} scaled to {width}x{height}, like the clip")
-            z = _scaled(z, height, width)
-        for note in notes:
+        stored = open_depth(request.files, str(options["depth_channel"]).strip())
+        total, height, width = clip.frames.shape[:3]
+        wanted, notes = frames_for(stored, int(options["depth_first"]), request.first, total)
+        kind = stored.kind if options["depth_kind"] == "auto" else str(options["depth_kind"])
+        notes = [*stored.notes, *notes, *(text for when, text in stored.remarks if when == kind)]
+        gives, scale, said = _meaning(stored, kind, wanted, float(options["depth_scale"]))
+        for note in (*notes, *said):
             request.note(note)
-        for frame in z:
-            yield Estimate(frame, "depth")
+        for index, values in enumerate(stored.read(wanted)):
+            if not index:
+                check_size(clip, *values.shape)
+                if values.shape != (height, width):
+                    size = f"{values.shape[1]}x{values.shape[0]}"
+                    request.note(f"depth of {size} scaled to {width}x{height}, like the clip")
+            request.progress("Reading the depth", index + 1, total)
+            frame = fitted(values, height, width)
+            if gives != "disparity":
+                frame = _in_units(frame, scale, inverse=kind == "disparity")
+            yield Estimate(frame, gives, None if gives == "disparity" else _endless(frame))
 
 
-def _check_size(clip: Clip, z: F32) -> None:
-    """Depth must fit the clip pixel by pixel, as it came in: other sizes are another clip's, or cropped."""
-    height, width = clip.frames.shape[1:3]
-    sides = ((z.shape[2], width / clip.scale), (z.shape[1], height / clip.scale))
-    slack = 1.0 / clip.scale  # a side of the scaled clip is a whole number of pixels
-    if any(abs(found - wanted) > slack for found, wanted in sides) or clip.scale == 1.0:
-        size = " x ".join(f"{wanted:.0f}" for _, wanted in sides)
+def _meaning(stored: Stored, kind: str, wanted: Sequence[int], asked: float) -> tuple[Gives, float, list[str]]:
+    """What frames mean, scene units for each unit of their z, and notes. `asked`: the scale that was set, or 0."""
+    gives: Gives = "metric" if stored.metric and not asked else "depth"
+    if kind == "depth":
+        return gives, asked or (MILLIMETRE if stored.whole else 1.0), []
+    inverse = stored.inverse and stored.kind == kind
+    if inverse or not (stored.whole or _is_relative(stored, wanted)):
+        return gives if inverse else "depth", asked or 1.0, ["disparity read as 1 / z in scene units"]
+    if asked:
         raise Ex4dError(
-            SIZE_MISMATCH,
-            f"The depth is {z.shape[2]} x {z.shape[1]}, the clip is {size}.",
-            "Give depth of the same size, made for this clip.",
+            BAD_INPUT,
+            f"The disparity of {stored.name} is relative: it has no unit that a depth_scale of {asked:g} could be of.",
+            "Leave depth_scale out; if the files hold z, set depth_kind to depth.",
         )
+    return "disparity", 1.0, []
 
 
-def _scaled(z: F32, height: int, width: int) -> F32:
-    """Nearest values: an average of two depths is the depth of nothing."""
-    frames = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) for frame in z]
-    return np.stack(frames).astype(np.float32)
+def _in_units(values: F32, scale: float, *, inverse: bool) -> F32:
+    """z in scene units; what is infinitely far or no number stays so. Values that need no change come back as such."""
+    with np.errstate(all="ignore"):  # what float32 cannot hold is infinitely far
+        z = np.where(is_disparity(values), np.float32(1.0) / np.abs(values), np.float32(np.nan)) if inverse else values
+        return z if scale == 1.0 else np.where(z < NOTHING, z * np.float32(scale), z)
+
+
+def _endless(z: F32) -> Bool | None:
+    """[H, W] what the files say lies infinitely far; None where nothing does."""
+    with np.errstate(invalid="ignore"):
+        far = np.asarray(z >= NOTHING, np.bool_)
+    return far if far.any() else None
+
+
+def _is_relative(stored: Stored, wanted: Sequence[int]) -> bool:
+    """Whether disparity is known only up to a scale and a shift: values span 0 to 1, or are whole numbers.
+
+    Some frames, evenly taken, tell it.
+
+    Raises:
+        Ex4dError: BAD_INPUT when there is no disparity in them.
+    """
+    some = sorted({wanted[round(k)] for k in np.linspace(0, len(wanted) - 1, _LOOKED_AT)})
+    low, high, whole = np.inf, -np.inf, True
+    for frame in stored.read(some):
+        values = frame[is_disparity(frame)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            whole = whole and bool((values == np.round(values)).all())
+    if high <= 0.0:
+        raise no_disparity()
+    return (whole and high > 2.0) or low < 0.0 or (low < 0.005 and 0.98 < high <= 1.0)

@@ -22,7 +22,7 @@ WIDE = ("bt2020", "smpte432", "smpte431")  # primaries that differ from sRGB's b
 MATRICES = {"bt709": "bt709", "smpte170m": "bt601", "bt470bg": "bt601", "fcc": "fcc", "smpte240m": "smpte240m"}
 MATRICES |= {"bt2020nc": "bt2020", "bt2020c": "bt2020"}
 # Only lines of ffmpeg's parts ("[h264 @ 0x...] ..."): file names and titles may hold any word.
-_DAMAGE = re.compile(
+DAMAGE = re.compile(
     r"^\[.*(partial file|Invalid data found when|Invalid NAL|error while decoding|corrupt|concealing|truncat)",
     re.I | re.M,
 )
@@ -56,7 +56,7 @@ class Decoded:
                 yield picture
                 running.alive()  # the time that the caller took is not ffmpeg's
             code, log = running.end()
-        self.damaged = code != 0 or any(_DAMAGE.search(text) for text in (log, self.movie.log))
+        self.damaged = code != 0 or any(DAMAGE.search(text) for text in (log, self.movie.log))
         if running.stuck:
             raise Ex4dError(NOT_A_CLIP, f"ffmpeg got stuck in {self.movie.path.name} after frame {given - 1}.")
         if code != 0 and not given:

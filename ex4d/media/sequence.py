@@ -28,8 +28,12 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES
 
 
-def expand(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+def expand(paths: Sequence[Path], suffixes: Sequence[str] = PICTURES) -> tuple[list[Path], list[str]]:
     """The files meant by a list of files or by one folder, in order, and notes about them.
+
+    Args:
+        paths: files, or one folder.
+        suffixes: of the files that count in a folder.
 
     Raises:
         Ex4dError: NOT_FOUND for a missing file or folder, NOT_A_CLIP for a folder without pictures, BAD_INPUT for
@@ -45,7 +49,11 @@ def expand(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
         return list(paths), []
     folder = paths[0]
     found = sorted(
-        (path for path in folder.iterdir() if is_picture(path) and not path.name.startswith(".") and path.is_file()),
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        ),
         key=natural,
     )
     if not found:

@@ -24,7 +24,7 @@ from mesh_cases import picture, pose, stepped_depth, towards
 
 from ex4d.cameras import check_path, intrinsics_at, path_value, preset_path, standing_still, static_source
 from ex4d.cli import main
-from ex4d.depth.convert import NOTHING, depth_from_disparity, finite_depth
+from ex4d.depth.convert import NOTHING, finite_depth
 from ex4d.images import read_exr, read_png, write_exr, write_png
 from ex4d.lead_in import with_lead_in
 from ex4d.mesh import default_intrinsics, lift
@@ -65,6 +65,12 @@ def videos(draw: st.DrawFn, odd: tuple[float, ...] = (*ODD, -1.0)) -> F32:
     unit = np.float32(10.0 ** draw(st.integers(-6, 6)))
     usual = np.isfinite(values) & (values >= 0.5) & (values <= 20.0)
     return (values * np.where(usual, unit, np.float32(1.0))).astype(np.float32)
+
+
+def finite(z: F32) -> tuple[F32, str]:
+    """A copy of depth with its background filled in, and the note."""
+    whole = z.copy()
+    return whole, finite_depth(whole)
 
 
 def attempt(make: Callable[[], T]) -> tuple[T | None, Ex4dError | None]:
@@ -121,7 +127,7 @@ def test_depth_of_files_is_made_whole_or_refused(z: F32) -> None:
     depth, endless = (z >= NEAREST) & (z < NOTHING), z >= NOTHING
     empty = ~(depth | endless).any(axis=(1, 2))
     refused = bool((np.isfinite(z) & (z < 0.0)).any() or not depth.any() or empty.any())
-    found, error = attempt(lambda: finite_depth(z))
+    found, error = attempt(lambda: finite(z))
     assert (error is not None) == refused
     if error is not None:
         assert error.code == BAD_INPUT
@@ -138,40 +144,42 @@ def test_depth_of_files_is_made_whole_or_refused(z: F32) -> None:
 
 def test_notes_and_errors_name_the_frames() -> None:
     z = np.full((9, 4, 5), 2.0, np.float32)
-    assert finite_depth(z)[1] == ""
+    assert finite(z)[1] == ""
     z[[0, 1, 4, 7], 0, 0] = np.nan
-    assert finite_depth(z)[1].startswith("no depth at 4 pixels (2%) of frames 1 to 2, 5, 8: taken for background")
+    assert finite(z)[1].startswith("no depth at 4 pixels (2%) of frames 1 to 2, 5, 8: taken for background")
     z[5] = np.inf  # all sky
-    whole, note = finite_depth(z)
+    whole, note = finite(z)
     assert "of frames 1 to 2, 5 to 6, 8" in note
     assert (whole[5] == 8.0).all()
     for value in (np.nan, 0.0):
         z[5] = value
         with pytest.raises(Ex4dError, match=r"The depth of frame 6 is empty: .* Make it again, or leave"):
-            finite_depth(z)
+            finite(z)
     z[5] = 1.0
     z[2:5, 1] = -3.0
     with pytest.raises(
         Ex4dError, match=r"negative at 15 pixels \(8%\) of frames 3 to 5, down to -3\. .* change its sign"
     ):
-        finite_depth(z)
+        finite(z)
     with pytest.raises(Ex4dError, match="all of it is infinitely far, so there is no surface to move around"):
-        finite_depth(np.full_like(z, 1e10))
+        finite(np.full_like(z, 1e10))
 
 
 @few
 @given(videos())
 def test_disparity_of_files_is_made_whole_or_refused(values: F32) -> None:
-    found, error = attempt(lambda: depth_from_disparity(values))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "disparity.npz"
+        np.savez(file, disparity=values)
+        found, error = attempt(lambda: estimate_depth(clip_like(values), files=[file]))
     if error is not None:
         assert error.code == BAD_INPUT
         assert error.hint
         assert not ((values > 1e-8) & (values < 1e8)).all()
         return
-    z, note = found
-    assert np.isfinite(z).all()
-    assert (z >= NEAREST).all()
-    assert note
+    assert np.isfinite(found.z).all()
+    assert (found.z >= NEAREST).all()
+    assert found.notes
 
 
 @few

@@ -12,7 +12,7 @@ import pytest
 from depths import estimate_depth
 
 from ex4d import memory
-from ex4d.depth import DEPTH_DOORS
+from ex4d.depth import DEPTH_DOORS, DepthRequest
 from ex4d.depth.convert import BEHIND, FAR, NEAR
 from ex4d.images import write_exr, write_png
 from ex4d.values import Clip
@@ -36,6 +36,7 @@ def clip_of(frames: int, height: int = H, width: int = W) -> Clip:
 
 
 def npz(folder: Path, **arrays: np.ndarray) -> Path:
+    folder.mkdir(exist_ok=True)
     np.savez_compressed(folder / "depth.npz", **arrays)
     return folder / "depth.npz"
 
@@ -136,7 +137,7 @@ def test_depth_is_scaled_down_with_the_clip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fitting.z, METRES[:, ::2, ::2])
 
 
-@pytest.mark.parametrize(("height", "width"), [(9, 16), (2 * H, 2 * W), (H, W + 1)])
+@pytest.mark.parametrize(("height", "width"), [(9, 16), (2 * H, 2 * W + 5), (H, W + 1)])
 def test_depth_of_another_size_is_refused_with_both_sizes(tmp_path: Path, height: int, width: int) -> None:
     with pytest.raises(Ex4dError, match=f"depth is 16 x 12, the clip is {width} x {height}") as caught:
         estimate_depth(clip_of(6, height, width), files=[npz(tmp_path, depth=METRES)])
@@ -156,13 +157,16 @@ def test_depth_files_of_differing_sizes_are_refused(tmp_path: Path) -> None:
 def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
     movie = tmp_path / "depth.mp4"
     movie.write_bytes(b"x")
+    movie.with_suffix(".txt").write_bytes(b"x")
     broken = tmp_path / "broken.npz"
     broken.write_bytes(npz(tmp_path, depth=METRES).read_bytes()[:300])
     write_png(tmp_path / "colour.png", np.random.default_rng(1).integers(0, 255, (H, W, 3), dtype=np.uint8))
     write_exr(tmp_path / "rgb.exr", {"A": METRES[0], "U": METRES[0]})
     cases = [
         ([tmp_path / "gone.npz"], NOT_FOUND, "gone.npz"),
-        ([movie], UNSUPPORTED, "cannot be read from depth.mp4"),
+        ([movie], NOT_A_CLIP, "depth.mp4 cannot be read"),
+        ([movie.with_suffix(".txt")], UNSUPPORTED, "cannot be read from depth.txt"),
+        ([tmp_path / "colour.png", tmp_path / "rgb.exr"], UNSUPPORTED, "colour.png and its like"),
         ([broken], NOT_A_CLIP, "broken.npz"),
         ([tmp_path / "colour.png"], BAD_INPUT, "coloured"),
         ([tmp_path / "rgb.exr"], NOT_A_CLIP, "no depth, only: A, U"),
@@ -179,12 +183,87 @@ def test_files_that_hold_no_depth_get_one_clear_line(tmp_path: Path) -> None:
             assert caught.value.code == BAD_INPUT
 
 
-def test_more_depth_than_fits_into_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_BYTES", METRES.nbytes - 1)
-    for files in ([npz(tmp_path, depth=METRES)], exrs(tmp_path / "e", "Z")):
-        with pytest.raises(Ex4dError, match="the limit is") as caught:
-            estimate_depth(clip_of(6), files=files)
-        assert caught.value.code == LIMIT
+def test_a_frame_that_fits_no_memory_is_refused_and_any_number_of_frames_that_do_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = npz(tmp_path, depth=METRES)
+    turned = tmp_path / "turned.npy"
+    np.save(turned, np.asfortranarray(METRES))  # no frame of it lies in one piece
+    monkeypatch.setattr(memory, "MAX_BYTES", METRES[0].nbytes)
+    np.testing.assert_array_equal(estimate_depth(clip_of(6), files=[path]).z, METRES)
+    with pytest.raises(Ex4dError, match="the limit is") as caught:
+        estimate_depth(clip_of(6), files=[turned])
+    assert caught.value.code == LIMIT
+    monkeypatch.setattr(memory, "MAX_BYTES", METRES[0].nbytes - 1)
+    with pytest.raises(Ex4dError, match="the limit is") as caught:
+        estimate_depth(clip_of(6), files=[path])
+    assert caught.value.code == LIMIT
+
+
+def test_depth_of_the_clips_shape_is_brought_to_its_size(tmp_path: Path) -> None:
+    path = npz(tmp_path, depth=METRES)
+    larger = estimate_depth(clip_of(6, 3 * H, 3 * W), files=[path])
+    np.testing.assert_array_equal(larger.z, METRES.repeat(3, axis=1).repeat(3, axis=2))
+    smaller = estimate_depth(clip_of(6, H // 4, W // 4), files=[path])
+    assert smaller.z.shape == (6, H // 4, W // 4)
+    assert set(np.unique(smaller.z)) <= set(METRES.ravel())
+    for found, size in ((larger, "48x36"), (smaller, "4x3")):
+        assert f"depth of {W}x{H} scaled to {size}, like the clip" in found.notes
+    rounded = estimate_depth(clip_of(6, 27, 37), files=[path])  # 12 of 16.4 x 12: within a pixel
+    assert rounded.z.shape == (6, 27, 37)
+
+
+def test_a_scale_brings_stored_units_to_scene_units(tmp_path: Path) -> None:
+    centimetres = npz(tmp_path, depth=METRES * 100)
+    half_metre = estimate_depth(clip_of(6), files=[centimetres], options={"depth_scale": 0.01})
+    np.testing.assert_allclose(half_metre.z, METRES, rtol=1e-6)
+    with_sky = METRES * 100
+    with_sky[0, 0, :2] = 1e10, np.inf
+    z = estimate_depth(clip_of(6), files=[npz(tmp_path, depth=with_sky)], options={"depth_scale": 0.01}).z
+    assert z[0, 0, :2] == pytest.approx(BEHIND * np.percentile(METRES, 99), rel=0.01)  # not 1e8 units
+    inverse = npz(tmp_path, disparity=1 / (METRES * 100))
+    np.testing.assert_allclose(
+        estimate_depth(clip_of(6), files=[inverse], options={"depth_scale": 0.01}).z, METRES, rtol=1e-5
+    )
+    for t in range(6):
+        write_png(tmp_path / f"d{t}.png", (METRES[t] * 5000).astype(np.uint16))
+    files = [tmp_path / f"d{t}.png" for t in range(6)]
+    fifths = estimate_depth(clip_of(6), files=files, options={"depth_kind": "depth", "depth_scale": 0.0002})
+    np.testing.assert_allclose(fifths.z, METRES, atol=0.0002)
+    for values in (files, [npz(tmp_path, disparity=np.linspace(0, 1, METRES.size).reshape(METRES.shape))]):
+        with pytest.raises(Ex4dError, match="is relative: it has no unit") as caught:
+            estimate_depth(clip_of(6), files=values, options={"depth_scale": 0.01})
+        assert caught.value.code == BAD_INPUT
+
+
+def test_a_frame_of_the_depth_can_be_named_as_the_clips_first(tmp_path: Path) -> None:
+    for t, plane in enumerate(METRES):
+        write_exr(tmp_path / f"shot_v2.{1001 + t}.exr", {"Z": plane})
+    cut = [tmp_path]
+    z = estimate_depth(clip_of(3), files=cut, first=40, options={"depth_first": 1003}).z
+    np.testing.assert_array_equal(z, METRES[2:5])
+    counted = estimate_depth(clip_of(3), files=[npz(tmp_path / "n", depth=METRES)], options={"depth_first": 2}).z
+    np.testing.assert_array_equal(counted, METRES[1:4])
+    with pytest.raises(Ex4dError, match=r"no depth frame 3: the depth has 6 frames, 1001 to 1006") as caught:
+        estimate_depth(clip_of(3), files=cut, options={"depth_first": 3})
+    assert caught.value.code == BAD_INPUT
+    with pytest.raises(Ex4dError, match=r"From depth frame 1005 on there are 2, to 1006; the clip has 3") as caught:
+        estimate_depth(clip_of(3), files=cut, options={"depth_first": 1005})
+    assert caught.value.code == SIZE_MISMATCH
+    (tmp_path / "shot_v2.1004.exr").unlink()
+    with pytest.raises(Ex4dError, match=r"1003 to 1006 have gaps: 3 files of 4") as caught:
+        estimate_depth(clip_of(3), files=cut, options={"depth_first": 1003})
+    assert caught.value.code == SIZE_MISMATCH
+
+
+def test_what_the_files_say_is_infinitely_far_is_handed_on(tmp_path: Path) -> None:
+    sky = METRES.copy()
+    sky[1, :3] = 1e10
+    sky[2, 0, 0] = 0.0  # a hole in a scan is no sky
+    request = DepthRequest(clip_of(6), {}, files=[npz(tmp_path, depth=sky)])
+    found = [estimate.sky for estimate in DEPTH_DOORS["file"].frames(request)]
+    assert [estimate is None for estimate in found] == [True, False, True, True, True, True]
+    np.testing.assert_array_equal(found[1], sky[1] == 1e10)
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth files that were opened: what is known of them before their frames are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ex4d.values import F32
+
+Kind = Literal["depth", "disparity"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Depth in files. Frames are read one by one, so that any number of them takes the memory of one."""
+
+    name: str  # for messages
+    total: int  # frames
+    kind: Kind  # by the type of the files, or by what stands in them
+    # Reads frames [h, w] by their index, which ascends; all are of one size.
+    read: Callable[[Sequence[int]], Iterator[F32]]
+    numbers: tuple[int, ...] = ()  # of the frames, by the names of their files; () = they have none
+    whole: bool = False  # whole numbers of pictures: disparity of this kind is relative, depth counts millimetres
+    inverse: bool = False  # disparity that says itself to be 1 / z in scene units
+    metric: bool = False  # it says itself to be in metres
+    notes: tuple[str, ...] = ()
+    remarks: tuple[tuple[Kind, str], ...] = ()  # notes for when it is read as this kind
