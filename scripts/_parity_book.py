@@ -128,7 +128,14 @@ class Item:
         self._inputs.add((file or self._file, name))
         return value
 
-    def compare(self, name: str, got: Array | float, tolerance: float = 0.0, units: int = 0) -> None:
+    def compare(
+        self,
+        name: str,
+        got: Array | float,
+        tolerance: float = 0.0,
+        units: int = 0,
+        scale: Array | float = 1.0,
+    ) -> None:
         """Compares with the tensor `name`: shape, and largest absolute difference.
 
         Args:
@@ -137,6 +144,7 @@ class Item:
             tolerance: largest difference that is good; 0 asks for equal values.
             units: the tolerance is at least so many units in the last place (float32) of the largest expected number:
                 for what was computed in float32 and may be large.
+            scale: what differences are divided by first, number for number: for relative ones.
         """
         expected, values = self._book.read(self._file, name), np.asarray(got)
         if units and expected.size:
@@ -145,7 +153,7 @@ class Item:
         if values.shape != expected.shape:
             self._add(name, f"shape {values.shape}, not {expected.shape}", asked, False)
             return
-        apart = np.abs(values.astype(np.float64) - expected.astype(np.float64))
+        apart = np.abs(values.astype(np.float64) - expected.astype(np.float64)) / scale
         largest = float(apart.max()) if apart.size else 0.0
         self._add(name, f"{largest:.3g}", asked, largest <= tolerance)
 

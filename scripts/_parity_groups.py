@@ -34,6 +34,17 @@ def _generation(name: str) -> Callable[[Book, str], None]:
     return check
 
 
+def _depthcrafter(name: str) -> Callable[[Book, str], None]:
+    """A check of `_parity_depthcrafter`, likewise."""
+
+    def check(book: Book, file: str) -> None:
+        import _parity_depthcrafter
+
+        getattr(_parity_depthcrafter, name)(book, file)
+
+    return check
+
+
 GROUPS: dict[str, tuple[Reference, ...]] = {
     "mesh": (
         Reference("dw_mesh.safetensors", check_dw_mesh),
@@ -56,8 +67,8 @@ GROUPS: dict[str, tuple[Reference, ...]] = {
         Reference("keymap_vae.json", _generation("check_vae_names")),
     ),
     "depth": (
-        Reference("depthcrafter.safetensors"),
-        Reference("depthcrafter_unet.safetensors"),
+        Reference("depthcrafter.safetensors", _depthcrafter("check_windows")),
+        Reference("depthcrafter_unet.safetensors", _depthcrafter("check_denoiser")),
         Reference("video_depth_anything_goldens.safetensors"),
         Reference("video_depth_anything_weights.safetensors"),
         Reference("video_depth_anything_meta.json"),
