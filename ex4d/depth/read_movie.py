@@ -87,7 +87,7 @@ def _frames(movie: Movie, layout: _Layout, wanted: Sequence[int]) -> Iterator[F3
                 yield _values(np.frombuffer(data, layout.dtype), shapes, layout, movie, given)
                 running.alive()  # the time that the caller took is not ffmpeg's
             given += 1
-        code, log = (0, "") if given > last else running.end()
+        code, log = running.end()  # no more frames were asked for than were read
     if running.stuck or given <= last or code or DAMAGE.search(log) or DAMAGE.search(movie.log):
         good = f"Frames {first + 1} to {given} can be read." if given > first else ""
         raise Ex4dError(NOT_A_CLIP, f"{movie.path.name} is damaged or cut off.", good)
