@@ -140,7 +140,7 @@ def _compare_windows(item: Item, book: Book, file: str) -> None:
     frames = torch.stack(list(crafter.frames(len(video), lambda index: video[index]))).permute(0, 2, 3, 1)
 
     item.compare("init_noise_sigma", float(scheduler.init_noise_sigma), units=4)
-    item.compare("sigmas", scheduler.sigmas.numpy(), STITCHING, units=4)
+    item.compare("sigmas", scheduler.sigmas.numpy(), STITCHING, units=1)
     item.compare("timesteps", np.array(networks.times[: recipe.steps], np.float32), STITCHING)
     item.compare("added_time_ids", networks.about[0].numpy(), STITCHING, units=1)
     item.compare("video_embeddings", torch.cat(networks.embeddings).numpy(), STITCHING)

@@ -32,4 +32,5 @@ def normalised(values: F32, low: float, high: float) -> F32:
 
 def upstream_depth(share: F32) -> F32:
     """z in that code's units, of a disparity in 0..1."""
-    return np.clip(_UNIT / np.maximum(share * np.float32(_FULL), np.float32(_LEAST)), NEAREST, FARTHEST)
+    disparity = np.maximum(share * np.float32(_FULL), np.float32(_LEAST))
+    return np.asarray(np.clip(np.float32(_UNIT) / disparity, NEAREST, FARTHEST), np.float32)

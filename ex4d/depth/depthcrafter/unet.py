@@ -51,5 +51,5 @@ def _own_row(
     """Of [B * T, T, C], every frame with all rows, the rows that are the frames' own: [B * T, 1, C]."""
     every: Tensor = named[_EMBEDDINGS]
     frames = every.shape[1]
-    own = every.unflatten(0, (-1, frames)).diagonal(dim1=1, dim2=2).transpose(1, 2)
+    own = every.reshape(-1, frames, frames, every.shape[2]).diagonal(dim1=1, dim2=2).transpose(1, 2)
     return inputs, {**named, _EMBEDDINGS: own.flatten(0, 1)[:, None]}

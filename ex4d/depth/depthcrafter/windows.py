@@ -69,7 +69,7 @@ class Crafter:
             latents = noise[:, : stop - start] * self._scheduler.init_noise_sigma
             noise = noise.roll(overlap, dims=1)
             if before is not None:
-                latents[:, :overlap] = before + noise_of(latents[:, :overlap], self._scheduler)
+                latents[:, :overlap] = before + _noise_of(latents[:, :overlap], self._scheduler)
             latents = self.sample(latents, images, embeddings)
             if before is not None:
                 blended = latents[:, :overlap] * weights + before * (1.0 - weights)
@@ -137,6 +137,7 @@ def work(count: int, recipe: Recipe) -> int:
     return 2 * count + recipe.steps * denoised
 
 
-def noise_of(latents: Tensor, scheduler: EulerDiscreteScheduler) -> Tensor:
+def _noise_of(latents: Tensor, scheduler: EulerDiscreteScheduler) -> Tensor:
     """Noise at the strength that the schedule starts with, of latents that are nothing but noise."""
-    return latents / scheduler.init_noise_sigma * scheduler.sigmas[0]
+    noise: Tensor = latents / scheduler.init_noise_sigma * scheduler.sigmas[0]
+    return noise
