@@ -177,7 +177,7 @@ def _hub_config(family: str, more: dict[str, Any]) -> Any:
             "patch_size": 16,
             "intermediate_size": 32,
         }
-        backbone["use_relative_position_bias"] = True
+        backbone |= {"intermediate_size": 32, "use_relative_position_bias": True}
         values = {**neck, "backbone_config": backbone, "bottleneck_features": 8, "num_attractors": [4, 4, 2, 1]}
         return ZoeDepthConfig(**{**values, "num_relative_features": 8, "bin_embedding_dim": 8, **more})
     if family == "glpn":
