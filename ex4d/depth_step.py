@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ex4d.cameras import standing_still
 from ex4d.depth import estimate_depth
+from ex4d.depth.choose import Choice
 from ex4d.depth.door import Progress, nobody
+from ex4d.depth.kept import KeptDepth
 from ex4d.depth.known.fit import in_real_units
 from ex4d.depth.known.values import Known
 from ex4d.mesh.lift import default_intrinsics
@@ -32,6 +34,8 @@ class DepthOptions:
     lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
     source_camera: CameraPath | None = None  # how the source camera moved, in a world of its own; None = it stood still
     known: Known = field(default_factory=Known)
+    kept: KeptDepth | None = None  # depth of earlier runs
+    chosen: Callable[[Choice], None] = nobody  # told which estimator it will be; may raise
     default_focal: float | None = None  # pixels of the clip's frames, where nobody knows it; None = 500/512 of the side
 
 
@@ -71,6 +75,8 @@ def depth_of_clip(clip: Clip, workspace: Path, wish: DepthOptions, progress: Pro
         options=wish.options,
         first=wish.first,
         focal=focal,
+        kept=wish.kept,
+        chosen=wish.chosen,
         progress=progress,
     )
     facts: dict[str, Any] = {"depth": dict(depth.facts)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -22,6 +22,8 @@ import numpy as np
 
 from ex4d.cameras import save_path, stretched
 from ex4d.clip import read_clip
+from ex4d.depth.choose import Choice
+from ex4d.depth.kept import KeptDepth
 from ex4d.depth.known.values import Known
 from ex4d.depth_step import DepthOptions, depth_of_clip
 from ex4d.doors import named
@@ -30,10 +32,11 @@ from ex4d.generate import GENERATORS, GenerateRequest
 from ex4d.images import read_exr, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
 from ex4d.lead_in import with_lead_in
+from ex4d.lifting import lifted
 from ex4d.media.sequence import expand
 from ex4d.on_disk import workspace
 from ex4d.render import RenderOptions, render_conditioning
-from ex4d.scene import build_scene, load_scene, save_scene
+from ex4d.scene import load_scene, save_scene
 from ex4d.settings import Value, read_settings
 from ex4d.step_folders import load_conditioning
 from ex4d.upstream.mesh import FOCAL as UPSTREAM_FOCAL
@@ -85,8 +88,11 @@ def reconstruct(
     inputs: Sequence[Json] = (),
     source_camera: CameraPath | None = None,
     known: Known = Known(),  # noqa: B008 - frozen
-) -> Scene:
-    """Clip → depth → scene, written to `folder` and given back.
+    scratch: Path | None = None,
+    kept: KeptDepth | None = None,
+    chosen: Callable[[Choice], None] = lambda choice: None,
+) -> None:
+    """Clip → depth → scene, written to `folder`. What is held in memory does not grow with the clip's length.
 
     Args:
         folder: made if missing.
@@ -95,13 +101,13 @@ def reconstruct(
         inputs: name and sha256 of each input, for the side-car; made from the files where left out.
         source_camera: how the source camera moved, in a world of its own (`ex4d.source_camera`); None = it stood still.
         known: what depth is fitted to.
+        scratch: a folder on a disk, for the clip's arrays while this works; None = the one that `folder` is in.
+        kept: depth of earlier runs.
+        chosen: told which estimator it will be, before it begins; may raise.
 
     Raises:
         Ex4dError: whatever reading, estimating or lifting reports.
     """
-    report.progress("Reading the clip", 0, 1)
-    clip = read_clip(clip_files, first=options.first, count=options.count, fps=options.fps, max_side=options.max_side)
-    total = len(clip.frames)
     upstream = options.geometry == "upstream"
     wish = DepthOptions(
         estimator=options.estimator,
@@ -113,24 +119,34 @@ def reconstruct(
         source_camera=source_camera,
         known=known,
         default_focal=UPSTREAM_FOCAL if upstream else None,
+        kept=kept,
+        chosen=chosen,
     )
-    with workspace() as arrays:
+    report.progress("Reading the clip", 0, 1)
+    with workspace(folder.parent if scratch is None else scratch) as arrays:
+        clip = read_clip(
+            clip_files,
+            first=options.first,
+            count=options.count,
+            fps=options.fps,
+            max_side=options.max_side,
+            workspace=arrays,
+            progress=partial(report.progress, "Reading the clip"),
+        )
+        total, done = len(clip.frames), 0
         found = depth_of_clip(clip, arrays, wish, report.progress)
-        scene = build_scene(clip, found.depth, camera=found.camera, sharpen=not upstream)
-    done = 0
+        given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
+        provenance = _provenance("reconstruct", given)
+        provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
+        scene = lifted(clip, found.depth, camera=found.camera, sharpen=not upstream, progress=report.progress)
 
-    def finished(name: str) -> None:
-        nonlocal done
-        done += name.startswith("mesh/")
-        report.file(name)
-        report.progress("Writing the mesh", done, total)
+        def finished(name: str) -> None:
+            nonlocal done
+            done += name.startswith("mesh/")
+            report.file(name)
+            report.progress("Writing the mesh", done, total)
 
-    given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
-    provenance = _provenance("reconstruct", given)
-    provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
-    provenance.update(found.facts)
-    save_scene(folder, scene, finished, provenance)
-    return scene
+        save_scene(folder, scene, finished, {**provenance, **found.facts})
 
 
 def render(
@@ -315,7 +331,14 @@ def paint(
     }
     if isinstance(conditioning, ShotConditioning):
         scene = conditioning.shot.scene
-        take["depth"] = {"estimator": scene.estimator, "draft": scene.draft, "notes": list(scene.notes)}
+        told = {key: scene.facts[key] for key in ("model", "licence", "commercial_use") if key in scene.facts}
+        take["depth"] = {
+            "estimator": scene.estimator,
+            **told,
+            "draft": scene.draft,
+            "metric": scene.metric,
+            "notes": list(scene.notes),
+        }
     take.update(origin)
     _write_json(folder, TAKE, take, report)
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)

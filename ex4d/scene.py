@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value, standing_still
+from ex4d.cameras import FOCAL_RANGE, check_path, path_from_value, path_value
 from ex4d.files import replacing
 from ex4d.images import read_exr, read_file, read_png, write_exr, write_png
 from ex4d.in_order import CORES, InOrder
-from ex4d.mesh.lift import FURTHEST, NEAREST, adjust_depth, check_depth, default_intrinsics, far_depth, lift
-from ex4d.values import BORDER, F32, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
+from ex4d.lifting import Lifted, lifted
+from ex4d.memory import check_memory
+from ex4d.mesh.lift import NEAREST, adjust_depth
+from ex4d.on_disk import FORGET_EVERY, forget
+from ex4d.values import BORDER, F32, U8, Bool, CameraPath, Clip, DepthVideo, DWMesh, Intrinsics, Scene, SourceModel
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
-PIVOT_PERCENTILE = 5.0  # of the first frame's depth: near the front of the subject, and not one stray pixel
 _VERSION = 2
 
 
@@ -33,7 +36,7 @@ def build_scene(
     camera: CameraPath | None = None,
     sharpen: bool = True,
 ) -> Scene:
-    """Lifts every frame of a clip.
+    """Lifts every frame of a clip, and holds all of it in memory.
 
     Args:
         clip: the pictures.
@@ -46,50 +49,15 @@ def build_scene(
         Ex4dError: SIZE_MISMATCH when clip, depth and camera differ in size or length, BAD_INPUT for depth that is not
             positive and finite, or all too near or too far, and for a camera that cannot be used.
     """
-    total, height, width = clip.frames.shape[:3]
-    if depth.z.shape != (total, height, width):
-        frames, rows, columns = depth.z.shape
-        raise Ex4dError(
-            SIZE_MISMATCH,
-            f"The depth has {frames} frames of {columns}x{rows}, the clip {total} of {width}x{height}.",
-            "Both must have the same size and length.",
-        )
-    if not clip.frames.size:
-        raise Ex4dError(BAD_INPUT, "The clip has no frames.")
-    check_depth(depth.z)
-    limit = np.float32(FURTHEST / 1.05)  # room for the skirt behind everything
-    if depth.z.min() > limit:
-        raise Ex4dError(
-            BAD_INPUT,
-            f"The nearest depth of the clip is {depth.z.min():.3g} units; {limit:.0f} is the most that can be used.",
-            "Give depth, and the positions of cameras with it, in another unit.",
-        )
-    if camera is None:
-        camera = standing_still(default_intrinsics(width, height, focal), total, clip.fps)
-    elif (len(camera.world_from_camera), camera.height, camera.width) != (total, height, width):
-        raise Ex4dError(
-            SIZE_MISMATCH,
-            f"The source camera has {len(camera.world_from_camera)} frames of {camera.width}x{camera.height}, the clip "
-            f"{total} of {width}x{height}.",
-            "Both must have the same size and length.",
-        )
-    check_path(camera)
-    notes = clip.notes + depth.notes
-    z = depth.z
-    if z.max() > limit:
-        z = np.minimum(z, limit)
-        notes += (f"depth beyond {limit:.0f} units was brought to there",)
-    if sharpen:
-        from ex4d.mesh.sharpen import sharpened  # loads Numba
-
-        z = np.stack([sharpened(frame) for frame in z])
-    far = far_depth(z)
+    own = replace(depth, z=depth.z.copy())
+    made = lifted(clip, own, focal=focal, camera=camera, sharpen=sharpen)
+    total, height, width = depth.z.shape
     mesh_depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
     mesh_valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
     for t in range(total):
-        mesh_depth[t], mesh_valid[t] = lift(z[t], far)
-    pivot = float(np.percentile(z[0], PIVOT_PERCENTILE))
-    return Scene(clip, mesh_depth, mesh_valid, camera, far, pivot, depth.estimator, depth.draft, notes)
+        mesh_depth[t], mesh_valid[t] = made.mesh(t)
+    told = {name: value for name, value in vars(made).items() if name not in ("clip", "z")}
+    return Scene(clip, mesh_depth, mesh_valid, **told)
 
 
 def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
@@ -127,14 +95,15 @@ def scene_mesh(scene: Scene, source: SourceModel, t: int) -> DWMesh:
 
 def save_scene(
     folder: Path,
-    scene: Scene,
+    scene: Scene | Lifted,
     on_file: Callable[[str], None],
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a scene, frame by frame; `scene.json` last, so that a folder with it is whole.
 
     A file that is there already with the same content stays as it is, so a save that was interrupted goes on where it
-    stopped. Each file is finished in one step.
+    stopped. Each file is finished in one step. Of a scene that is lifted, no more is held in memory than the frames
+    that are being written.
 
     Args:
         folder: made when missing.
@@ -145,42 +114,54 @@ def save_scene(
     Raises:
         Ex4dError: DISK when a file cannot be written.
     """
+    from ex4d.depth.preview import turbo  # loads the depth step, which loads the renderer's kernels, which load this
+
+    clip = scene.clip
 
     def source(t: int) -> str:
-        name = f"source/{t + 1:04d}.png"
-        if not _same_png(folder / name, scene.clip.frames[t]):
-            write_png(folder / name, scene.clip.frames[t], durable=True)
-        return name
+        return _png(folder, f"source/{t + 1:04d}.png", clip.frames[t])
 
-    def mesh(t: int) -> str:
+    def mesh(t: int) -> list[str]:
         name = f"mesh/{t + 1:04d}.exr"
-        channels = _mesh_channels(scene.mesh_depth[t], scene.mesh_valid[t])
+        depth, valid = scene.mesh(t)
+        channels = _mesh_channels(depth, valid)
         if not _same_exr(folder / name, channels):
             write_exr(folder / name, channels, durable=True)
-        return name
+        picture = turbo(depth[BORDER:-BORDER, BORDER:-BORDER], scene.near, scene.far_depth)
+        return [name, _png(folder, f"depth_preview/{t + 1:04d}.png", picture)]
 
-    with InOrder(on_file, CORES + 2) as writing:  # some wait for the disk
-        for t in range(len(scene.clip.frames)):
+    def finished(names: str | list[str]) -> None:
+        for name in [names] if isinstance(names, str) else names:
+            on_file(name)
+
+    with InOrder(finished, CORES + 2) as writing:  # some wait for the disk
+        for t in range(len(clip.frames)):
             writing.add(partial(source, t))
             writing.add(partial(mesh, t))
-    camera = scene.intrinsics
+            if t % FORGET_EVERY == 0:
+                forget(clip.frames, scene.z if isinstance(scene, Lifted) else scene.mesh_depth)
+    camera = scene.camera
+    focal, _, cx, cy = (float(value) for value in camera.intrinsics[0])
     value = {
         "version": _VERSION,
-        "name": scene.clip.name,
+        "name": clip.name,
         "width": camera.width,
         "height": camera.height,
-        "fps": [scene.clip.fps.numerator, scene.clip.fps.denominator],
-        "frames": len(scene.clip.frames),
-        "focal": camera.fx,
-        "cx": camera.cx,
-        "cy": camera.cy,
+        "fps": [clip.fps.numerator, clip.fps.denominator],
+        "frames": len(clip.frames),
+        "focal": focal,
+        "cx": cx,
+        "cy": cy,
         "far": scene.far,
         "pivot": scene.pivot,
+        "near": scene.near,
+        "far_depth": scene.far_depth,
+        "metric": scene.metric,
         "estimator": scene.estimator,
         "draft": scene.draft,
-        "camera": path_value(scene.camera),
+        "camera": path_value(camera),
         "notes": list(scene.notes),
-        "provenance": dict(provenance or {}),
+        "provenance": {**({"depth": dict(scene.facts)} if scene.facts else {}), **(provenance or {})},
     }
     with replacing(folder / "scene.json", durable=True) as part:
         part.write_text(json.dumps(value, indent=1), encoding="utf-8")
@@ -204,13 +185,18 @@ def load_scene(folder: Path) -> Scene:
         camera = path_from_value(value["camera"])
         fps = Fraction(*(int(number) for number in value["fps"]))
         far, pivot = float(value["far"]), float(value["pivot"])
+        near, far_depth = float(value.get("near", pivot)), float(value.get("far_depth", far))  # of earlier releases
+        metric, facts = bool(value.get("metric", False)), dict(value["provenance"].get("depth", {}))
         name, estimator = (str(value[key]) for key in ("name", "estimator"))
         draft, notes = bool(value["draft"]), tuple(str(note) for note in value["notes"])
-    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.") from error
     check_path(camera)
     if (len(camera.world_from_camera), camera.height, camera.width) != (total, height, width):
         raise Ex4dError(BAD_INPUT, broken, "Reconstruct the clip again.")
+    check_memory(
+        total * (height + 2 * BORDER) * (width + 2 * BORDER) * 4, f"{total} frames of {width}x{height} of {name}"
+    )
     frames = np.empty((total, height, width, 3), np.uint8)
     depth = np.empty((total, height + 2 * BORDER, width + 2 * BORDER), np.float32)
     valid = np.empty((total, height + 2 * BORDER - 1, width + 2 * BORDER - 1, 2), np.bool_)
@@ -228,7 +214,7 @@ def load_scene(folder: Path) -> Scene:
         frames[t], depth[t] = picture, channels["R"]
         valid[t, ..., 0], valid[t, ..., 1] = channels["G"][:-1, :-1] > 0.5, channels["B"][:-1, :-1] > 0.5
     clip = Clip(frames, fps, name)
-    return Scene(clip, depth, valid, camera, far, pivot, estimator, draft, notes)
+    return Scene(clip, depth, valid, camera, far, pivot, near, far_depth, estimator, draft, notes, metric, facts)
 
 
 def _mesh_channels(depth: F32, valid: Bool) -> dict[str, NDArray[Any]]:
@@ -237,7 +223,13 @@ def _mesh_channels(depth: F32, valid: Bool) -> dict[str, NDArray[Any]]:
     return {"R": depth, "G": lower, "B": upper}
 
 
-def _same_png(path: Path, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
+def _png(folder: Path, name: str, picture: U8) -> str:
+    if not _same_png(folder / name, picture):
+        write_png(folder / name, picture, durable=True)
+    return name
+
+
+def _same_png(path: Path, picture: U8) -> bool:
     try:
         return path.exists() and np.array_equal(read_png(path), picture)
     except Ex4dError:

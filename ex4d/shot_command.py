@@ -142,12 +142,11 @@ def _condition(
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
     depth = [] if arguments.depth is None else [arguments.depth]
-    if (scene_folder / "scene.json").exists():  # an earlier run of the same command got this far
-        scene = load_scene(scene_folder)
-    else:
-        scene = pipeline.reconstruct(
+    if not (scene_folder / "scene.json").exists():  # else an earlier run of the same command got this far
+        pipeline.reconstruct(
             scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera
         )
+    scene = load_scene(scene_folder)
     console.end()
     for note in scene.notes:  # what was done to clip and depth on the way in
         print(f"note: {note}", file=sys.stderr)

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ex4d import on_disk
 from ex4d.console import emptied
 from ex4d.files import UNFINISHED, disk_error, replacing, sweep
 from ex4d.pipeline import MADE_WITH, Json, describe
@@ -124,6 +125,7 @@ def take_folder(folder: Path, request: Json) -> Iterator[Path]:
     try:
         if resumed:
             sweep(folder)
+            on_disk.sweep(folder)
         else:
             with replacing(folder / REQUEST, durable=True) as part:
                 part.write_text(json.dumps({"request": request, "sha256": _key(request)}, indent=1), encoding="utf-8")

@@ -111,9 +111,17 @@ class Scene:
     camera: CameraPath  # the source camera at each frame, in the scene's world; identity poses where it stands still
     far: float  # depth of the skirt and the back
     pivot: float  # distance that preset moves turn around: a low percentile of the first frame's valid depth
+    near: float  # what is near in the clip: the 1st percentile of its depth
+    far_depth: float  # and what is far: the 99th
     estimator: str
     draft: bool
     notes: tuple[str, ...] = ()
+    metric: bool = False  # scene units are metres
+    facts: Mapping[str, Any] = field(default_factory=dict)  # where the depth comes from, as in `DepthVideo`
+
+    def mesh(self, t: int) -> tuple[F32, Bool]:
+        """Depth and validity of a frame's mesh."""
+        return self.mesh_depth[t], self.mesh_valid[t]
 
     @property
     def intrinsics(self) -> Intrinsics:

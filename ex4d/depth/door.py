@@ -56,9 +56,10 @@ class DepthRequest:
     files: Sequence[Path] = ()  # depth that was brought along
     first: int = 0  # the clip's first frame within the whole shot: depth files are counted from the shot's start
     commercial: bool = True  # only what may be used commercially
-    focal: float | None = None  # pixels of the clip's frames, where somebody knows it
+    focal: float | None = None  # pixels of the clip's frames, where somebody knows it and the estimator uses it
     progress: Progress = nobody
     note: Callable[[str], None] = nobody  # note(text): what a person should know of how it was done
+    workspace: Path | None = None  # for arrays of the whole clip (`ex4d.on_disk.disk_array`)
 
 
 class DepthEstimator(Door, Protocol):
@@ -67,6 +68,7 @@ class DepthEstimator(Door, Protocol):
     gives: GivesInAll
     steady: bool  # over time, by itself
     draft: bool  # a guess, good for blocking out a move
+    uses_focal: bool  # its depth depends on a focal length that somebody knows; else it is told none
     size: int  # bytes of the weights that it needs without options
     settings: tuple[Setting, ...]  # its options
 

@@ -37,6 +37,7 @@ class DraftDepth:
     gives: GivesInAll = "depth"
     steady = True
     draft = True
+    uses_focal = False
     size = 0
     settings: tuple[Setting, ...] = ()
 

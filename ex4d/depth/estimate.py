@@ -3,36 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ex4d.depth.choose import choose_estimator
+from ex4d.depth.choose import Choice, choose_estimator
 from ex4d.depth.convert import to_depth
-from ex4d.depth.door import DepthEstimator, DepthRequest, Gives, Nature, Progress, nobody
+from ex4d.depth.door import DepthEstimator, DepthRequest, Nature, Progress, nobody
 from ex4d.depth.edges import refine_edges
+from ex4d.depth.kept import KeptDepth, key_of
+from ex4d.depth.raw import Raw, gather
 from ex4d.depth.sky import push_sky
 from ex4d.depth.steady import steady_depth
-from ex4d.on_disk import disk_array, forget
 from ex4d.settings import Value
-from ex4d.values import F32, F64, Bool, Clip, DepthVideo
-from shared_protocol.errors import BAD_INPUT, INTERNAL, SIZE_MISMATCH, Ex4dError
-
-_FORGET_EVERY = 16  # frames
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """What an estimator gave for a whole clip."""
-
-    values: F32  # [T, H, W]
-    gives: Gives
-    sky: Bool | None  # [T, H, W] where the estimator itself knows it
-    focal: float | None  # pixels, median over the frames
-    poses: F64 | None  # [T, 4, 4]
+from ex4d.values import Clip, DepthVideo
+from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 
 def estimate_depth(
@@ -44,6 +29,8 @@ def estimate_depth(
     options: Mapping[str, Value] | None = None,
     first: int = 0,
     focal: float | None = None,
+    kept: KeptDepth | None = None,
+    chosen: Callable[[Choice], None] = nobody,
     progress: Progress = nobody,
 ) -> DepthVideo:
     """z-depth of every frame of a clip.
@@ -57,6 +44,8 @@ def estimate_depth(
         first: the same that `read_clip` was given, since depth files are counted from the start of the shot; how many
             frames are needed, the clip itself says.
         focal: pixels of the clip's frames, where somebody knows it.
+        kept: where depth of earlier runs is, and where this run's is kept; None = each run is its own.
+        chosen: told which estimator it will be, with all of its options, before it begins; may raise.
         progress: called with (phase, done, in all); it may raise Ex4dError(CANCELLED).
 
     Returns:
@@ -72,22 +61,22 @@ def estimate_depth(
         raise Ex4dError(BAD_INPUT, "The clip has no frames.", "Choose at least one.")
     height, width = clip.frames.shape[1:3]
     choice = choose_estimator(estimator, files, options or {}, height, width)
+    chosen(choice)
     door, own, stage = choice.door, choice.options, choice.stage
     commercial = bool(stage["commercial"])
     nature = door.nature(own, commercial)
-    notes: list[str] = list(choice.notes)
     request = DepthRequest(
         clip=clip,
         options=own,
         files=tuple(files),
         first=first,
         commercial=commercial,
-        focal=focal,
+        focal=focal if door.uses_focal else None,
         progress=progress,
-        note=notes.append,
+        workspace=workspace,
     )
-    raw = _gather(door, request, workspace)
-    notes += to_depth(raw.values, raw.gives)
+    raw = _raw(door, request, workspace, nature, kept)
+    notes = [*choice.notes, *raw.notes, *to_depth(raw.values, raw.gives)]
     notes += _clean(raw, clip, nature, stage, progress)
     facts: dict[str, Any] = {
         "estimator": door.name,
@@ -108,41 +97,18 @@ def estimate_depth(
     )
 
 
-def _gather(door: DepthEstimator, request: DepthRequest, workspace: Path) -> Raw:
-    clip = request.clip
-    shape = clip.frames.shape[:3]
-    values = disk_array(workspace, "depth", shape, np.float32)
-    sky: Bool | None = None
-    focals: list[float] = []
-    poses: list[F64] = []
-    gives: Gives = "disparity"
-    count = 0
-    for index, estimate in enumerate(door.frames(request)):
-        if index >= shape[0] or estimate.values.shape != shape[1:]:
-            raise Ex4dError(
-                SIZE_MISMATCH,
-                f"The estimator '{door.name}' gave depth of {estimate.values.shape} for frame {index + 1}, the clip "
-                f"has {shape[0]} frames of {shape[1:]}.",
-            )
-        values[index], gives, count = estimate.values, estimate.gives, index + 1
-        if estimate.sky is not None:
-            sky = disk_array(workspace, "sky", shape, np.bool_) if sky is None else sky
-            sky[index] = estimate.sky
-        if estimate.focal is not None:
-            focals.append(estimate.focal)
-        if estimate.world_from_camera is not None:
-            poses.append(estimate.world_from_camera)
-        if count % _FORGET_EVERY == 0:
-            forget(values, clip.frames, *(() if sky is None else (sky,)))
-    if count != shape[0]:
-        raise Ex4dError(INTERNAL, f"The estimator '{door.name}' gave {count} of {shape[0]} frames.")
-    return Raw(
-        values,
-        gives,
-        sky,
-        float(np.median(focals)) if focals else None,
-        np.stack(poses) if len(poses) == shape[0] else None,
-    )
+def _raw(door: DepthEstimator, request: DepthRequest, workspace: Path, nature: Nature, kept: KeptDepth | None) -> Raw:
+    """What the estimator gives, or gave in an earlier run."""
+    if kept is None or not nature.model:
+        return gather(door, request, workspace)
+    identity = door.identity(request.options, request.commercial, request.progress)
+    key = key_of(door, request, identity)
+    found = kept.find(key, request.clip, workspace, request.progress)
+    if found is not None:
+        return found
+    raw = gather(door, request, workspace)
+    kept.keep(key, raw)
+    return raw
 
 
 def _clean(raw: Raw, clip: Clip, nature: Nature, stage: Mapping[str, Value], progress: Progress) -> list[str]:

@@ -68,6 +68,7 @@ class NetworkEstimator(ABC):
     gives: GivesInAll
     steady: bool
     draft = False
+    uses_focal = False  # True where `run` looks at `request.focal`, which is None otherwise
     packages: tuple[str, ...] = ()  # modules that it needs beside those that all need
     install: str = "pip install 'ex4d-blender[depth]'"  # the command that brings all of them
     half: str = "float16"  # what the precision "auto" is on a GPU

@@ -8,13 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from ex4d.mesh.edges import EDGE_RATIO, seen
+from ex4d.mesh.extent import FURTHEST
 from ex4d.values import BORDER, F32, F64, Bool, DWMesh, Intrinsics
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
-FURTHEST = 1e6  # scene units; the adjustment below never gives more, so neither may a mesh
 NEAREST = 1e-9  # scene units; what is nearer is a zero that was rounded, and its inverse soon leaves float32
-_FAR_FACTOR = 4.0  # the skirt, in multiples of the depth that 99 % of the clip is nearer than
-_SAMPLES = 4_000_000  # for percentiles; a regular subset of longer clips does as well
 
 
 def default_intrinsics(width: int, height: int, focal: float | None = None) -> Intrinsics:
@@ -28,14 +26,6 @@ def default_intrinsics(width: int, height: int, focal: float | None = None) -> I
     if not (np.isfinite(focal) and focal > 0.0):
         raise Ex4dError(BAD_INPUT, f"A focal length of {focal} pixels cannot be used.", "Give a positive number.")
     return Intrinsics(width, height, float(focal), float(focal), width / 2.0, height / 2.0)
-
-
-def far_depth(z: F32) -> float:
-    """Depth of the skirt and the back for a whole clip [T, H, W]: 4 x its 99th percentile, at least 1.05 x its max."""
-    flat = z.reshape(-1)
-    step = max(1, -(-flat.size // _SAMPLES)) | 1  # odd, so that it does not walk down one column of the picture
-    typical = float(np.percentile(flat[:: step if flat.size > _SAMPLES else 1], 99.0))
-    return min(max(_FAR_FACTOR * typical, 1.05 * float(flat.max())), FURTHEST)
 
 
 def check_depth(z: F32) -> None:

@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from mesh_cases import picture, small_scene, smooth_depth, stepped_depth
 
+from ex4d import memory
 from ex4d.cameras import static_source
+from ex4d.depth.preview import turbo
 from ex4d.images import read_exr, read_png
+from ex4d.lifting import lifted
 from ex4d.mesh import adjust_depth, lift
 from ex4d.mesh.sharpen import sharpened
+from ex4d.on_disk import disk_array, workspace
 from ex4d.scene import build_scene, load_scene, save_scene, scene_mesh
 from ex4d.values import Clip, DepthVideo, Intrinsics, Scene
-from shared_protocol.errors import BAD_INPUT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
+from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_FOUND, SIZE_MISMATCH, Ex4dError
 
 
 def of_depth(z: np.ndarray, **settings: object) -> Scene:
@@ -42,6 +46,72 @@ def test_a_scene_holds_the_lifted_frames_far_pivot_and_notes() -> None:
     assert scene.intrinsics.fx == pytest.approx(17 * 500 / 512)
     assert (scene.estimator, scene.draft) == ("file", False)
     assert small_scene().notes == ("upright", "scaled")
+
+
+def test_near_and_far_leave_out_a_few_stray_pixels() -> None:
+    z = np.stack([stepped_depth(40, 50, seed) for seed in range(3)])
+    z[1, 5, 5], z[2, 7, 7] = 1e-3, 900.0
+    scene = of_depth(z.copy(), sharpen=False)
+    assert scene.near == pytest.approx(np.percentile(z, 1))
+    assert scene.far_depth == pytest.approx(np.percentile(z, 99))
+
+
+def test_a_scene_that_is_written_frame_by_frame_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """Of depth that is limited and sharpened on its way, on the disk."""
+    z = np.stack([stepped_depth(31, 45, seed) for seed in range(20)])
+    z[3, :4] = 1e10
+    clip = Clip(np.stack([picture(31, 45, seed) for seed in range(20)]), Fraction(25), "c")
+    facts = {"model": "vda", "licence": "Apache-2.0", "commercial_use": True}
+    depth = DepthVideo(z.copy(), "e", False, ("n",), metric=True, facts=facts)
+    whole = build_scene(clip, depth)
+    np.testing.assert_array_equal(depth.z, z)
+    save_scene(tmp_path / "whole", whole, lambda name: None, {"made": "here"})
+    with workspace(tmp_path) as folder:
+        on_disk = disk_array(folder, "z", z.shape, np.float32)
+        on_disk[:] = z
+        streamed = lifted(clip, dataclasses.replace(depth, z=on_disk))
+        save_scene(tmp_path / "streamed", streamed, lambda name: None, {"made": "here"})
+    assert files_in(tmp_path / "whole") == files_in(tmp_path / "streamed")
+    for name in files_in(tmp_path / "whole"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "streamed" / name).read_bytes(), name
+    got = load_scene(tmp_path / "streamed")
+    assert (got.metric, got.facts) == (True, facts)
+    value = json.loads((tmp_path / "streamed" / "scene.json").read_text())
+    assert value["provenance"] == {"depth": facts, "made": "here"}
+
+
+def test_lifting_tells_how_far_it_is_and_can_be_stopped() -> None:
+    z = np.stack([stepped_depth(12, 17)] * 3)
+    clip = Clip(np.zeros((*z.shape, 3), np.uint8), Fraction(25), "c")
+    told: list[tuple[str, int, int]] = []
+    lifted(clip, DepthVideo(z, "file", False), progress=lambda *step: told.append(step))
+    assert [done for _, done, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert {total for *_, total in told} == {6}
+
+    def stop(phase: str, done: int, total: int) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        lifted(clip, DepthVideo(z, "file", False), progress=stop)
+
+
+def test_a_scene_of_an_earlier_release_is_still_read(tmp_path: Path) -> None:
+    scene = small_scene(frames=1)
+    save_scene(tmp_path, scene, lambda name: None)
+    value = json.loads((tmp_path / "scene.json").read_text())
+    for key in ("near", "far_depth", "metric"):
+        del value[key]
+    (tmp_path / "scene.json").write_text(json.dumps(value))
+    got = load_scene(tmp_path)
+    assert (got.near, got.far_depth, got.metric) == (scene.pivot, scene.far, False)
+
+
+def test_a_scene_that_memory_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_scene(tmp_path, small_scene(frames=2), lambda name: None)
+    monkeypatch.setattr(memory, "MAX_BYTES", 2 * 24 * 32 * 4)
+    with pytest.raises(Ex4dError, match="2 frames of 32x24") as caught:
+        load_scene(tmp_path)
+    assert caught.value.code == LIMIT
 
 
 def test_the_focal_length_is_used_and_the_camera_stands_still() -> None:
@@ -139,12 +209,12 @@ def test_a_scene_comes_back_bit_for_bit(tmp_path: Path, frames: int, height: int
     np.testing.assert_array_equal(got.mesh_depth, scene.mesh_depth)
     np.testing.assert_array_equal(got.mesh_valid, scene.mesh_valid)
     assert got.mesh_depth.dtype == np.float32
-    for field in ("intrinsics", "far", "pivot", "estimator", "draft", "notes"):
+    for field in ("intrinsics", "far", "pivot", "near", "far_depth", "metric", "estimator", "draft", "notes"):
         assert getattr(got, field) == getattr(scene, field)
     np.testing.assert_array_equal(got.camera.world_from_camera, scene.camera.world_from_camera)
     assert (got.clip.fps, got.clip.name) == (scene.clip.fps, scene.clip.name)
     assert set(names) == files_in(tmp_path)
-    assert len(names) == 2 * frames + 1
+    assert len(names) == 3 * frames + 1
     assert names[-1] == "scene.json"
     assert json.loads((tmp_path / "scene.json").read_text())["provenance"] == {"made": "here"}
 
@@ -154,7 +224,7 @@ def test_files_are_laid_out_as_documented(tmp_path: Path) -> None:
     save_scene(tmp_path, scene, lambda name: None)
     assert files_in(tmp_path) == {
         "scene.json",
-        *(f"{k}/000{n}.{e}" for k, e in (("source", "png"), ("mesh", "exr")) for n in (1, 2)),
+        *(f"{k}/000{n}.{e}" for k, e in (("source", "png"), ("mesh", "exr"), ("depth_preview", "png")) for n in (1, 2)),
     }
     channels = read_exr(tmp_path / "mesh/0002.exr")
     assert set(channels) == {"R", "G", "B"}
@@ -168,6 +238,9 @@ def test_files_are_laid_out_as_documented(tmp_path: Path) -> None:
     assert value["fps"] == [30000, 1001]
     assert value["frames"] == 2
     assert (value["width"], value["height"]) == (32, 24)
+    assert (value["near"], value["far_depth"], value["metric"]) == (scene.near, scene.far_depth, False)
+    preview = read_png(tmp_path / "depth_preview/0002.png")
+    np.testing.assert_array_equal(preview, turbo(scene.mesh_depth[1][2:-2, 2:-2], scene.near, scene.far_depth))
 
 
 class StopError(Exception):
