@@ -83,6 +83,7 @@ def estimate_depth(
         "model": nature.model,
         "licence": nature.licence,
         "commercial_use": nature.commercial_use,
+        "gives": raw.gives,
         "options": {**own, **stage},
     }
     return DepthVideo(
