@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from ex4d.mesh.lift import check_depth
-from ex4d.source_camera.robust import Line, robust_line
+from ex4d.on_disk import forget
+from ex4d.source_camera.disparity_line import AGREES, CLOSE, POOR, both_lines, needs_shift, off_by
+from ex4d.source_camera.rescale import FORGET_EVERY, disparity_at, on_one_surface, rescale, without_specks
 from ex4d.source_camera.tracks import Tracks, follow, moves
-from ex4d.values import F32, F64, Bool, CameraPath, Clip, DepthVideo
+from ex4d.values import F32, F64, CameraPath, Clip, DepthVideo
 from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
 
 FEWEST = 30  # corners: with fewer, one moving thing can be all there is
@@ -21,15 +22,6 @@ MOVED = 2.0  # ... and pixels of parallax that a corner needs to say something a
 SHARE = 0.15  # of all corners that need to have that much
 PLACED = 0.7  # pixels that a corner may be misplaced
 CLEAR = 0.15  # of the usual disparity: what that may do at most, else the corner's frames lie too close together
-AGREES = 0.10  # of the disparity: what a corner may be off and still agree; good estimators are off by half as much
-POOR = 0.4  # share of corners that agree below which the fit is not believed
-FINEST = 0.03  # the least that this is tightened to where depth and corners agree better than that, ...
-WIDTHS = 4.0  # ... in multiples of the usual difference
-BETTER = 0.5  # of the misfit without a shift: a shift has to get below
-CLOSE = 0.02  # what scale (of 1) and shift (of the usual disparity) may be off in depth that is left as it is
-EDGE = 1.15  # depth ratio around a corner from which on it lies on an outline: what is followed there is neither side
-AROUND = 9  # pixels: size of that surrounding
-FURTHEST = 50.0  # times the usual depth: where a shift leaves no disparity, depth ends there
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ def scale_depth(
     bit for bit; so does depth of a clip whose camera only turns or stands still, about which nothing can be known.
 
     Args:
-        depth: z of each frame, in any scale.
+        depth: z of each frame, in any scale; changed in place.
         camera: pose and lens of each frame, from `fit_to_clip`.
         clip: the pictures.
         progress: called as progress(done, total); it may raise Ex4dError(CANCELLED).
@@ -72,14 +64,17 @@ def scale_depth(
             f"{camera.width}x{camera.height}.",
             "All three must have the same size and length.",
         )
-    check_depth(depth.z)
+    for index, z in enumerate(depth.z):
+        check_depth(z)
+        _now_and_then(index, depth.z)
     if not moves(camera):
         fit = _kept("the source camera turns or stands still, which tells no distances: the depth's scale was kept")
     else:
-        tracks = follow(clip.frames, camera, lambda index: _smooth(_steady(depth.z[index])), progress)
+        tracks = follow(clip.frames, camera, lambda index: on_one_surface(without_specks(depth.z[index])), progress)
         fit = fitted(tracks, _sampled(depth.z, tracks))
-    z = _applied(depth.z, fit) if fit.applied else depth.z
-    return DepthVideo(z, depth.estimator, depth.draft, (*depth.notes, fit.note)), fit
+    if fit.applied:
+        rescale(depth.z, fit.scale, fit.shift)
+    return replace(depth, notes=(*depth.notes, fit.note), metric=depth.metric and not fit.applied), fit
 
 
 def fitted(tracks: Tracks, given: F64) -> Fit:
@@ -109,10 +104,11 @@ def fitted(tracks: Tracks, given: F64) -> Fit:
     x, y, noise = given[clear], tracks.disparity[clear], PLACED * tracks.spread[clear]
     if len(x) < FEWEST:
         x, y, noise = given[telling], tracks.disparity[telling], PLACED * tracks.spread[telling]
-    line = _line(x, y, noise)
+    line, shifted = both_lines(x, y, noise)
+    line = shifted if needs_shift(line, shifted, x) else line
     if min(line.share, float(line.agrees.mean())) < POOR or line.slope <= 0.0:
         return _doubtful(given[telling], tracks.disparity[telling])
-    off = _off(line, x, y)
+    off = off_by(line, x, y)
     agrees = off <= np.hypot(AGREES, noise / np.abs(line.slope * x + line.offset))
     agreeing, residual = float(agrees.mean()), float(np.median(off[agrees]))
     agree = f"{agreeing:.0%} of {len(x)} points agree"
@@ -123,35 +119,6 @@ def fitted(tracks: Tracks, given: F64) -> Fit:
     if line.offset != 0.0:
         done = f"disparity was multiplied by {line.slope:.4g} and shifted by {line.offset:.4g}"
     return Fit(line.slope, line.offset, True, len(x), agreeing, residual, f"{done} to fit the source camera ({agree})")
-
-
-def _line(x: F64, y: F64, noise: F64) -> Line:
-    """Through 0, or with a shift where it is needed; first with wide limits, then with those that the points allow."""
-    limit = AGREES
-    for _ in range(2):
-        line, shifted = (robust_line(x, y, noise, limit, offset=offset) for offset in (False, True))
-        agreeing = [_off(each, x, y)[each.agrees] for each in (line, shifted) if each.agrees.any()]
-        usual = min((float(np.median(off)) for off in agreeing), default=AGREES)
-        limit = float(np.clip(WIDTHS * usual, FINEST, AGREES))
-    return shifted if _supported(shifted, line, x) else line
-
-
-def _off(line: Line, x: F64, y: F64) -> F64:
-    """[N] difference from the line, relative."""
-    return np.asarray(np.abs(y / (line.slope * x + line.offset) - 1.0), np.float64)
-
-
-def _supported(shifted: Line, line: Line, x: F64) -> bool:
-    """Whether a shift is more than noise, and leaves what is given in front of the camera."""
-    modelled = shifted.slope * x + shifted.offset
-    usual = float(np.median(modelled))
-    if shifted.slope <= 0.0 or abs(shifted.offset) <= CLOSE * usual or np.percentile(modelled, 2.0) <= 0.0:
-        return False
-    if line.share < POOR <= shifted.share:
-        return True
-    either = shifted.agrees | line.agrees  # what agrees with neither would drown the difference
-    with_shift, without = (float(each.weight[either] @ each.misfit[either]) for each in (shifted, line))
-    return with_shift < BETTER * without
 
 
 def _doubtful(given: F64, found: F64) -> Fit:
@@ -171,35 +138,16 @@ def _kept(note: str) -> Fit:
     return Fit(1.0, 0.0, False, 0, 0.0, 0.0, note)
 
 
-def _steady(z: F32) -> F32:
-    """Without noise of single pixels."""
-    return np.asarray(cv2.medianBlur(z, 5), np.float32)
-
-
-def _smooth(z: F32) -> Bool:
-    """[H, W] where depth around a pixel is that of one surface."""
-    around = np.ones((AROUND, AROUND), np.uint8)
-    return np.asarray(cv2.dilate(z, around) <= EDGE * cv2.erode(z, around), np.bool_)
-
-
 def _sampled(z: F32, tracks: Tracks) -> F64:
-    """[N] disparity at each corner; it is disparity that is linear across a plane."""
+    """[N] disparity at each corner."""
     given = np.empty(len(tracks.frame))
-    for frame in np.unique(tracks.frame):
+    for count, frame in enumerate(np.unique(tracks.frame)):
         here = tracks.frame == frame
-        u, v = (tracks.at[here] - 0.5).T.astype(np.float32)
-        given[here] = cv2.remap(
-            1.0 / _steady(z[frame]), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        ).ravel()
+        given[here] = disparity_at(without_specks(z[frame]), tracks.at[here])
+        _now_and_then(count, z)
     return given
 
 
-def _applied(z: F32, fit: Fit) -> F32:
-    """1 / (scale / z + shift), frame by frame."""
-    least = 0.0
-    if fit.shift < 0.0:
-        least = float(np.median(fit.scale / z[:, ::8, ::8] + fit.shift)) / FURTHEST
-    result = np.empty_like(z)
-    for frame, values in zip(result, z, strict=True):
-        frame[:] = 1.0 / np.maximum(fit.scale / values.astype(np.float64) + fit.shift, least)
-    return result
+def _now_and_then(index: int, z: F32) -> None:
+    if index % FORGET_EVERY == 0:
+        forget(z)
