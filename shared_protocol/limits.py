@@ -30,10 +30,17 @@ MAX_SIDE: Final = 8192  # pixels of the longest side of a picture
 MAX_PIXELS: Final = 8192 * 4320
 MAX_ASSET: Final = 64 << 30  # bytes of an upload
 MAX_CAMERA: Final = 64 << 20  # bytes of a camera path file: some 6 KB a frame at most
-MAX_OPTIONS: Final = 64  # options of a generator
+MAX_POINTS: Final = 128 << 20  # bytes of a file of known points
+MAX_MEASURES: Final = 64  # known distances of a clip
+MAX_PICKS: Final = 1000  # points on the ground
+MAX_AT: Final = 100_000.0  # pixels: a clip may come in larger than it is worked on
+MAX_LENGTH: Final = 1e6  # scene units, of what is measured in the world
+MAX_LENS: Final = 1e5  # millimetres
+MAX_OPTIONS: Final = 64  # options of a generator or an estimator
 MAX_CHOICES: Final = 64  # of one of them
 MAX_GLIMPSE: Final = 512  # pixels of the longest side of a glimpse
 
+GIVES: Final = ("disparity", "depth", "metric", "either")  # of `Door.gives`
 GEOMETRIES: Final = ("closed", "bounded")  # of `Render.geometry`; the public code's own needs a scene of its own
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -152,8 +159,54 @@ def _reconstruct(job: m.Reconstruct) -> None:
         )
     _range(job.max_side, 16, "The longest side of the frames")
     _at_most(job.max_side, MAX_SIDE, "Longest side of the frames in pixels")
+    if job.lens is not None:
+        right = all(0.0 < length <= MAX_LENS for length in job.lens)
+        _need(right, BAD_INPUT, f"The lens and its sensor must lie above 0 and up to {MAX_LENS:,.0f} millimetres.")
+        _need(job.focal is None, BAD_INPUT, "The focal length is given twice: in pixels and in millimetres.")
     if job.source_camera is not None:
         _at_most(job.source_camera.size, MAX_CAMERA, f"Bytes of the source camera '{job.source_camera.name}'")
+    _options(job.depth_options, "estimator")
+    _known(job)
+
+
+def _known(job: m.Reconstruct) -> None:
+    if job.points is not None:
+        _at_most(job.points.size, MAX_POINTS, f"Bytes of the points '{job.points.name}'")
+    _at_most(len(job.measures), MAX_MEASURES, "Known distances")
+    _need(len(set(job.measures)) == len(job.measures), BAD_INPUT, "A known distance is given twice.")
+    _at_most(len(job.ground), MAX_PICKS, "Points on the ground")
+    _need(len(set(job.ground)) == len(job.ground), BAD_INPUT, "A point on the ground is given twice.")
+    height = job.camera_height
+    if height is not None:
+        right = 0.0 < height <= MAX_LENGTH
+        _need(right, BAD_INPUT, f"The camera's height must lie above 0 and up to {MAX_LENGTH:,.0f} scene units.")
+    _need(height is not None or not job.ground, BAD_INPUT, "Points on the ground need the camera's height above it.")
+
+
+def _pick(pick: m.Pick) -> None:
+    _at(pick.frame, pick.x, pick.y)
+
+
+def _measure(measure: m.Measure) -> None:
+    _at(measure.frame, measure.ax, measure.ay)
+    _at(measure.frame, measure.bx, measure.by)
+    apart = (measure.ax, measure.ay) != (measure.bx, measure.by)
+    _need(apart, BAD_INPUT, "The two points of a known distance are the same.")
+    right = 0.0 < measure.distance <= MAX_LENGTH
+    _need(right, BAD_INPUT, f"A known distance must lie above 0 and up to {MAX_LENGTH:,.0f} scene units.")
+
+
+def _at(frame: int, x: float, y: float) -> None:
+    _range(frame, 0, "The frame of a picked point")
+    _at_most(frame, MAX_FRAMES, "Frame of a picked point")
+    _need(0.0 <= min(x, y), BAD_INPUT, f"A picked point lies outside of the picture, at {x:g}, {y:g}.")
+    _at_most(max(x, y), MAX_AT, "Pixel position of a picked point")
+
+
+def _options(options: tuple[tuple[str, m.OptionValue], ...], owner: str) -> None:
+    _at_most(len(options), MAX_OPTIONS, f"Options of the {owner}")
+    names = [name for name, _ in options]
+    _need(len(set(names)) == len(names), BAD_INPUT, f"An option of the {owner} is given twice.")
 
 
 def _camera(camera: m.CameraSample) -> None:
@@ -198,9 +251,7 @@ def _generate(job: m.Generate) -> None:
     _id(job.conditioning, "conditioning")
     _need(_DOOR.fullmatch(job.generator) is not None, BAD_MESSAGE, "That is no name of a generator.")
     _seed(job.seed)
-    _at_most(len(job.options), MAX_OPTIONS, "Options of the generator")
-    names = [name for name, _ in job.options]
-    _need(len(set(names)) == len(names), BAD_INPUT, "An option of the generator is given twice.")
+    _options(job.options, "generator")
 
 
 def _setting(setting: m.SettingInfo) -> None:
@@ -221,7 +272,9 @@ def _door(door: m.Door) -> None:
     _need(_DOOR.fullmatch(door.name) is not None, BAD_MESSAGE, f"{door.name[:80]!r} is no name of a door.")
     _range(door.lead_in, 0, "The number of lead-in frames")
     _at_most(door.lead_in, MAX_FRAMES, "Lead-in frames")
+    _range(door.size, 0, "The size of the weights")
     _at_most(len(door.settings), MAX_OPTIONS, f"Options of '{door.name}'")
+    _need(door.gives in ("", *GIVES), BAD_MESSAGE, f"{door.gives[:80]!r} is no kind of depth.")
     names = {setting.name for setting in door.settings}
     _need(len(names) == len(door.settings), BAD_MESSAGE, f"'{door.name}' has two options of one name.")
 
@@ -265,6 +318,8 @@ _CHECKS: dict[type, Callable[[Any], None]] = {
     m.Asset: _asset,
     m.AssetChunk: _chunk,
     m.AssetState: lambda x: _sha256(x.sha256),
+    m.Pick: _pick,
+    m.Measure: _measure,
     m.Reconstruct: _reconstruct,
     m.CameraSample: _camera,
     m.Render: _render,

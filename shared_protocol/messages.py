@@ -32,9 +32,9 @@ class Hello:
 
 @dataclass(frozen=True)
 class SettingInfo:
-    """One option of a generator, as a panel needs it. Its type is that of its default."""
+    """One option of a generator or an estimator, as a panel needs it. Its type is that of its default."""
 
-    name: str  # the key in `Generate.options`
+    name: str  # the key in `Generate.options` or `Reconstruct.depth_options`
     label: str  # for panels
     help: str  # one sentence
     default: OptionValue
@@ -172,7 +172,7 @@ class Reconstruct:
     source_camera: Asset | None = None  # how the camera moved: a camera path file, .json or .npz; None: it stood still
     depth_options: tuple[tuple[str, OptionValue], ...] = ()  # of the estimator's `Door.settings`
     lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
-    points: Asset | None = None  # points of known depth: a .json or .npz file (docs/protocol.md)
+    points: Asset | None = None  # points of known depth or place: a .json or .npz file (docs/protocol.md)
     measures: tuple[Measure, ...] = ()  # known distances
     camera_height: float | None = None  # of the first frame's camera above the ground, scene units
     ground: tuple[Pick, ...] = ()  # points on the ground; (): it is looked for
