@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,13 +19,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ex4d.depth.stored import Kind, Stored
+from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Kind, Stored
 from ex4d.images import read_file_head
 from ex4d.memory import check_memory
 from ex4d.values import F32
 from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, SIZE_MISMATCH, Ex4dError
 
 KEYS = ("depth", "depths", "z", "disparity")  # of an npz, the first that is there
+_LONGEST_TEXT = 1024  # bytes
 _BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, RuntimeError, SyntaxError, TypeError),  # RuntimeError: encrypted
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
@@ -54,7 +55,9 @@ def open_npz(files: Sequence[Path], channel: str) -> Stored:
     def entry(path: Path) -> Callable[[], Any]:
         return lambda: _member(path, name)
 
-    return _stored(files, kind, [f"'{name}' in {path.name}" for path in files], [entry(path) for path in files])
+    found = _stored(files, kind, [f"'{name}' in {path.name}" for path in files], [entry(path) for path in files])
+    inverse = kind == "disparity" and _says(files[0], HOLDS) == HOLDS_DISPARITY
+    return replace(found, inverse=inverse, metric=_says(files[0], UNITS) == METRES)
 
 
 def open_arrays(files: Sequence[Path]) -> Stored:
@@ -164,6 +167,19 @@ def _array_name(path: Path, channel: str) -> str:
             "Name the array depth or disparity, or say which it is with depth_channel.",
         )
     return name
+
+
+def _says(path: Path, what: str) -> str:
+    """A text that we put into an npz beside the depth; "" where there is none."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        name = what.rsplit("/", 1)[-1]
+        if f"{name}.npy" not in archive.namelist():
+            return ""
+        with archive.open(f"{name}.npy") as stream:
+            head = _head(stream)
+            if head.dtype.kind != "U" or head.shape or head.dtype.itemsize > _LONGEST_TEXT:
+                return ""
+            return str(_values(stream, head.dtype.itemsize, head.dtype)[0])
 
 
 @contextmanager

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ex4d.depth.stored import Kind, Stored
+from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Kind, Stored
 from ex4d.images import read_exr_channel, read_raw_png
 from ex4d.values import F32
 from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, SIZE_MISMATCH, Ex4dError
 
-# Attributes of our own EXR files' headers: what their numbers are.
-HOLDS, UNITS = "ex4d/holds", "ex4d/units"
-HOLDS_DISPARITY, METRES = "disparity: 1 / z", "metres"
 _LISTED = 12  # channels that a message names
 
 

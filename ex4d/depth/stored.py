@@ -11,6 +11,11 @@ from ex4d.values import F32
 
 Kind = Literal["depth", "disparity"]
 
+# What our own files say of their numbers: attributes of an EXR's header, and the ends of these names in an npz.
+HOLDS, UNITS = "ex4d/holds", "ex4d/units"
+HOLDS_DEPTH, HOLDS_DISPARITY = "z along the camera's axis", "1 / z"
+METRES, SCENE_UNITS, RELATIVE = "metres", "scene units", "relative"
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
