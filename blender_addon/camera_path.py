@@ -19,13 +19,24 @@ from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNSUPPORTED, Ex4dError
 from shared_protocol.messages import CameraSample, Render
 
 from . import mesh_nodes, reconstruction
-from .core import camera_math
+from .core import camera_math, picks
 from .core.camera_math import F64
 from .core.frame_rate import from_blender
 
 T = TypeVar("T")
 
 FOLLOW_SCENE = ""  # in place of a camera's name: the scene's camera of each frame, as timeline markers switch it
+
+
+@dataclass(frozen=True, eq=False)
+class MeshStand:
+    """The mesh at one frame."""
+
+    matrix: F64  # [4, 4] evaluated `matrix_world`: that of the source camera, in Blender's axes
+    index: int  # of the picture that is shown, from 0
+    lens: picks.Lens  # of the source camera, as it is set
+    scale: float  # of disparity
+    shift: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +110,7 @@ def sample(
         if not source_poses:
             manifest = reconstruction.manifest_of_mesh(scene.objects[mesh_name])
             source_poses.extend(np.array(pose).reshape(4, 4) for pose in manifest.camera.world_from_camera)
-        shown = min(max(math.floor(frame) - int(source["Frame Start"]), 0), int(source["Frames"]) - 1)
+        shown = _shown(source, frame)
         pose = camera_math.world_from_camera(np.array(mesh.matrix_world), np.array(camera.matrix_world), camera.name)
         return CameraSample(
             world_from_camera=tuple((source_poses[shown] @ pose).ravel().tolist()),
@@ -128,6 +139,28 @@ def sample_camera(scene: bpy.types.Scene, camera_name: str, frames: Iterable[flo
     return _at_each(scene, (camera_name,), frames, take)
 
 
+def sample_mesh(scene: bpy.types.Scene, mesh_name: str, frames: Iterable[float]) -> tuple[MeshStand, ...]:
+    """The mesh alone at each of the frames. Otherwise as `sample`."""
+
+    def take(frame: float, depsgraph: bpy.types.Depsgraph) -> MeshStand:
+        mesh = _evaluated(scene, depsgraph, mesh_name, "mesh")
+        source = _source(mesh)
+        lens = picks.Lens(float(source["Focal"]), float(source["Principal X"]), float(source["Principal Y"]))
+        scale, shift = float(source["Disparity Scale"]), float(source["Disparity Shift"])
+        return MeshStand(np.array(mesh.matrix_world), _shown(source, frame), lens, scale, shift)
+
+    return _at_each(scene, (mesh_name,), frames, take)
+
+
+def sample_matrix(scene: bpy.types.Scene, name: str, frames: Iterable[float]) -> tuple[F64, ...]:
+    """An object's evaluated `matrix_world` [4, 4] at each of the frames. Otherwise as `sample`."""
+
+    def take(_: float, depsgraph: bpy.types.Depsgraph) -> F64:
+        return np.array(_evaluated(scene, depsgraph, name, "object").matrix_world)
+
+    return _at_each(scene, (name,), frames, take)
+
+
 def _at_each(
     scene: bpy.types.Scene,
     names: tuple[str, ...],
@@ -145,12 +178,13 @@ def _at_each(
         return take(frame, bpy.context.evaluated_depsgraph_get())
 
     override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-    with override, _current_frame_kept(scene), _geometry_paused(scene), _enabled(scene, names):
+    with override, frame_kept(scene), _geometry_paused(scene), _enabled(scene, names):
         return tuple(at(frame) for frame in wanted)
 
 
 @contextmanager
-def _current_frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
+def frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
+    """Goes back to the scene's frame, and gives it back its camera."""
     frame, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
     try:
         yield
@@ -248,14 +282,13 @@ _KINDS = {"ORTHO": "orthographic", "PANO": "panoramic"}
 
 def _source(mesh: bpy.types.Object) -> dict[str, float]:
     """The mesh group's inputs as they stand at this frame."""
-    modifier = mesh_nodes.find_modifier(mesh)
-    if modifier is None:
-        raise Ex4dError(
-            NOT_FOUND,
-            f"'{mesh.name}' is not an imported reconstruction: it lacks the modifier '{mesh_nodes.MODIFIER}'.",
-            "Choose the imported mesh. If the modifier was applied, undo that.",
-        )
+    modifier = mesh_nodes.need_modifier(mesh)
     names = (
         "Focal", "Principal X", "Principal Y", "Disparity Scale", "Disparity Shift", "Frame Start", "Frames"
     )  # fmt: skip
     return {name: mesh_nodes.get_input(modifier, name) for name in names}
+
+
+def _shown(source: dict[str, float], frame: float) -> int:
+    """Index of the picture that is shown at a frame of the scene."""
+    return min(max(math.floor(frame) - int(source["Frame Start"]), 0), int(source["Frames"]) - 1)

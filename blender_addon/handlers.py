@@ -15,7 +15,7 @@ from bpy.app.handlers import persistent
 
 from shared_protocol.errors import Ex4dError
 
-from . import glimpse, jobs, places, preferences, properties, results, runtime, status, strips
+from . import clip_record, glimpse, jobs, places, preferences, properties, results, runtime, status, strips
 from .core import events as ev
 
 
@@ -74,6 +74,8 @@ def _move_paths(old: Path, new: Path) -> None:
         if scene.library is None:
             for name in properties.PATHS:
                 setattr(scene.ex4d, name, places.moved(getattr(scene.ex4d, name), old, new))
+    for collection in clip_record.marked():
+        collection[clip_record.CLIP] = places.moved(collection[clip_record.CLIP], old, new)
     for scene, strip in strips.every():
         if scene.library is None:
             wanted = strip[strips.SETTINGS]

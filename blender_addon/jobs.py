@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The three jobs, from what is in the .blend to the backend. What comes back is for `results`.
+"""Rendering and generating, from what is in the .blend to the backend, and what is under way. What comes back is for
+`results`; reconstructing is in `reconstruct_job`.
 
 Which jobs are under way is told by the .blend alone: by the records of its scenes and strips, which undo and loading
 bring back.
@@ -8,91 +9,16 @@ bring back.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import bpy
 
 from shared_protocol.client import new_job_id
-from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
-from shared_protocol.messages import Generate, Reconstruct, Render
+from shared_protocol.errors import Ex4dError
+from shared_protocol.messages import Generate, Render
 
-from . import camera_path, compat, options, places, reconstruction, runtime, source_camera, status, strips, versions
-from .core import camera_file, project, sidecar
+from . import camera_path, compat, options, places, reconstruction, runtime, status, strips, versions
 from .core import events as ev
-
-_SOURCE_CAMERA = "source_camera.json"  # in the folder of a reconstruction
-
-# ---- reconstruct
-
-
-def reconstruct(scene: bpy.types.Scene) -> None:
-    """Send the scene's clip and have it reconstructed.
-
-    Raises:
-        Ex4dError: the clip or depth is not there, or no backend is connected.
-    """
-    settings = scene.ex4d
-    clip = _chosen(settings.clip_path, "clip")
-    depth = _chosen(settings.depth_path, "depth") if settings.depth_path else None
-    if settings.reconstruct_job:
-        raise Ex4dError(BAD_INPUT, "A clip is being reconstructed already.", "Wait for it, or cancel it.")
-    runtime.need_backend()
-    source = _source_camera(scene, clip)
-    is_movie = clip.is_file() and clip.suffix.lower() not in project.PICTURES
-    job = Reconstruct(
-        clip=(),  # filled in when the files are uploaded
-        depth_kind=settings.depth_kind,
-        estimator=settings.estimator or "auto",
-        first=settings.first_frame - 1,
-        count=settings.frame_count,
-        fps=None if is_movie else camera_path.frame_rate(scene),
-        focal=settings.focal or None if source is None else None,  # a path has a lens of its own
-        max_side=settings.max_side,
-    )
-    folder = project.new_version(places.project_folder() / "scenes", project.clip_name(clip))
-    camera = source
-    if isinstance(source, source_camera.Taken):
-        camera = folder / _SOURCE_CAMERA
-        project.write_file(camera, source.path)
-    place = source.place if isinstance(source, source_camera.Taken) else None
-    settings.reconstruct_job = new_job_id()
-    settings.reconstruct_folder = places.stored(folder)
-    settings.reconstruct_place = source_camera.place_to_text(place) if place is not None else ""
-    runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth, camera))
-    status.progress(settings.reconstruct_job, "Sending the clip", 0, 0)
-    status.say(f"Reconstructing '{clip.name}'…", hint=_save_hint())
-
-
-def _source_camera(scene: bpy.types.Scene, clip: Path) -> source_camera.Taken | Path | None:
-    """How the source camera moved: taken down from a Blender camera, a file that says so, or not at all."""
-    settings = scene.ex4d
-    if settings.source_kind == "FILE":
-        path = _chosen(settings.source_camera_path, "camera path")
-        if path.suffix.lower() not in camera_file.SUFFIXES:
-            raise Ex4dError(BAD_INPUT, f"'{path.name}' is not a camera path.", "Choose a .json or .npz file.")
-        return path
-    if settings.source_kind != "CAMERA":
-        return None
-    if settings.source_camera is None:
-        raise Ex4dError(BAD_INPUT, "No source camera is chosen.", "Choose a camera, or say that it stood still.")
-    return source_camera.take_down(
-        scene,
-        settings.source_camera.name,
-        clip,
-        start=settings.clip_start,
-        first=settings.first_frame - 1,
-        count=settings.frame_count,
-    )
-
-
-def _chosen(text: str, what: str) -> Path:
-    if not text:
-        raise Ex4dError(BAD_INPUT, f"No {what} is chosen.", f"Choose a {what} file.")
-    path = places.resolved(text)
-    if not path.exists():
-        raise Ex4dError(NOT_FOUND, f"There is no {what} file '{path}'.", "Choose a file that exists.")
-    return path
-
+from .core import project, sidecar
 
 # ---- render
 
@@ -129,7 +55,7 @@ def geometry(scene: bpy.types.Scene) -> str:
     settings = scene.ex4d
     if settings.geometry != "auto":
         return str(settings.geometry)
-    wishes = [door.geometry for door in options.of(scene)]
+    wishes = [door.geometry for door in options.of(scene, options.GENERATOR)]
     return (wishes or [""])[0] or Render.geometry
 
 
@@ -138,7 +64,7 @@ def lead_in(scene: bpy.types.Scene) -> int:
     settings = scene.ex4d
     if not settings.lead_in_auto:
         return int(settings.lead_in)
-    return next((door.lead_in for door in options.of(scene)), Render.lead_in)
+    return next((door.lead_in for door in options.of(scene, options.GENERATOR)), Render.lead_in)
 
 
 def render(scene: bpy.types.Scene, wanted: Shot) -> str:
@@ -158,7 +84,7 @@ def render(scene: bpy.types.Scene, wanted: Shot) -> str:
     status.progress(
         settings.render_job, "Rendering what the camera sees", 0, len(wanted.job.cameras) + wanted.job.lead_in
     )
-    status.say("Rendering what the camera sees of the clip…", hint=_save_hint())
+    status.say("Rendering what the camera sees of the clip…", hint=places.save_hint())
     return str(settings.render_job)
 
 
@@ -180,7 +106,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
     """
     settings = scene.ex4d
     runtime.need_backend()
-    wanted, given = sample(scene), options.asked(scene)
+    wanted, given = sample(scene), options.asked(scene, options.GENERATOR)
     take = project.new_version(
         places.project_folder() / "takes", settings.take_name or camera_path.collection_of(scene)
     )
@@ -213,7 +139,7 @@ def generate(context: bpy.types.Context, scene: bpy.types.Scene) -> None:
     settings.take_folder = places.stored(take)
     if artifact:
         send_generate(next(strip for _, strip in strips.of_job(job_id)), artifact)
-    status.say(f"Making the take '{made}'…", hint=_save_hint())
+    status.say(f"Making the take '{made}'…", hint=places.save_hint())
 
 
 def _generate_command(strip: bpy.types.Strip) -> ev.StartJob:
@@ -272,9 +198,3 @@ def unfinished() -> list[ev.StartJob | ev.FollowJob]:
             job, folder = strip[strips.AFTER], strip[strips.SETTINGS]["render_folder"]
             found.setdefault(job, ev.FollowJob(job, places.resolved(folder)))
     return list(found.values())
-
-
-def _save_hint() -> str:
-    return (
-        "" if places.is_saved() else f"Save the .blend to keep its files beside it; now: '{places.project_folder()}'."
-    )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import bpy
 
-from . import compat
+from . import compat, depth_colours
+from .core.scene_manifest import SceneManifest
 from .mesh_nodes import TINT, UV_MAP
 from .node_builder import TreeBuilder
 
@@ -20,10 +21,11 @@ _LONG_AGO = -100_000  # before its start a sequence asks for file 0000, which is
 _STRENGTH = 0.65  # of the tint over the picture
 
 
-def build(name: str, first_picture: Path) -> bpy.types.Material:
+def build(name: str, first_picture: Path, manifest: SceneManifest) -> bpy.types.Material:
     """A material with the picture sequence that `first_picture` belongs to, standing at its first frame.
 
-    Which frame is shown is for a driver of the image user's `frame_offset` to say.
+    Which frame is shown is for a driver of the image user's `frame_offset` to say. The manifest tells how far the
+    depth's colours go, which it shows instead where that is switched on.
 
     Emission at strength 1 passes the pictures' own colours on to the view transform: with Standard the render has the
     very values of the files. In between pixels it is bilinear in the encoded values, and the edge's colours go on
@@ -53,6 +55,7 @@ def build(name: str, first_picture: Path) -> bpy.types.Material:
         data_type="RGBA",
         clamp_factor=True,
     )
+    colour = depth_colours.over(b, colour, manifest)
     emission = b.call("ShaderNodeEmission", {"Color": colour, "Strength": 1.0})
     b.feed(b.node("ShaderNodeOutputMaterial"), "Surface", emission)
     b.arrange()

@@ -14,6 +14,8 @@ from typing import Any
 
 import bpy
 
+from shared_protocol.errors import NOT_FOUND, Ex4dError
+
 from . import compat
 from .mesh_parts import build_parts, build_width
 from .node_builder import TreeBuilder
@@ -90,6 +92,22 @@ def find_modifier(obj: bpy.types.Object) -> bpy.types.Modifier | None:
     return None
 
 
+def need_modifier(obj: bpy.types.Object) -> bpy.types.Modifier:
+    """The object's modifier with the mesh group.
+
+    Raises:
+        Ex4dError: NOT_FOUND, it has none.
+    """
+    modifier = find_modifier(obj)
+    if modifier is None:
+        raise Ex4dError(
+            NOT_FOUND,
+            f"'{obj.name}' is not an imported reconstruction: it lacks the modifier '{MODIFIER}'.",
+            "Choose the imported mesh. If the modifier was applied, undo that.",
+        )
+    return modifier
+
+
 def input_path(modifier: bpy.types.Modifier, name: str) -> str:
     """Data path of an input from its object, for keyframes and drivers: `modifiers["EX-4D Mesh"]["Socket_3"]`."""
     below = compat.modifier_input_path(modifier, _identifier(modifier.node_group, name))
@@ -110,6 +128,12 @@ def has_input(modifier: bpy.types.Modifier, name: str) -> bool:
     )
 
 
+def limits(modifier: bpy.types.Modifier, name: str) -> tuple[float, float]:
+    """Least and most that a numeric input of the modifier's group takes."""
+    socket = _socket(modifier.node_group, name)
+    return float(socket.min_value), float(socket.max_value)
+
+
 def get_input(modifier: bpy.types.Modifier, name: str) -> Any:
     """An input's value. On an evaluated object's modifier: as animated. Of a menu: the name of the choice."""
     value = compat.modifier_input(modifier, _identifier(modifier.node_group, name))
@@ -123,9 +147,13 @@ def set_input(modifier: bpy.types.Modifier, name: str, value: Any) -> None:
 
 
 def _identifier(group: bpy.types.NodeTree, name: str) -> str:
+    return str(_socket(group, name).identifier)
+
+
+def _socket(group: bpy.types.NodeTree, name: str) -> bpy.types.NodeTreeInterfaceSocket:
     for item in group.interface.items_tree:
         if item.item_type == "SOCKET" and item.in_out == "INPUT" and item.name == name:
-            return str(item.identifier)
+            return item
     raise KeyError(f"the node group {group.name!r} has no input {name!r}")
 
 

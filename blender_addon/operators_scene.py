@@ -3,7 +3,8 @@
 
 import bpy
 
-from . import camera_moves, compat, jobs, reconstruction, runtime, status
+from . import camera_moves, compat, jobs, reconstruct_job, reconstruction, runtime, same_clip, status
+from .core import door_words
 from .operator_base import Step
 
 
@@ -15,7 +16,7 @@ class EX4D_OT_reconstruct(Step, bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     def work(self, context):
-        jobs.reconstruct(context.scene)
+        reconstruct_job.reconstruct(context.scene)
 
 
 class EX4D_OT_use_reconstruction(Step, bpy.types.Operator):
@@ -52,7 +53,7 @@ class EX4D_OT_apply_move(Step, bpy.types.Operator):
         scene = context.scene
         built = reconstruction.of_scene(scene)
         camera = built.need(reconstruction.SHOT_CAMERA)
-        pivot = reconstruction.manifest_of(built.collection).pivot
+        pivot = same_clip.pivot_of(built)
         camera_moves.apply(scene, camera, self.move or scene.ex4d.move, scene.frame_start, scene.frame_end, pivot)
         seen = scene.camera is not None and scene.camera.name == camera
         status.say(
@@ -89,12 +90,11 @@ class EX4D_OT_choose_door(bpy.types.Operator):
 
     @classmethod
     def description(cls, _context, properties):
-        """The licence, and why it is not available."""
+        """What it is: nature and licence, and why it is not available."""
         for door in runtime.doors(properties.kind):
             if door.name == properties.name:
-                commercial = "" if door.commercial_use else " Not for commercial use."
-                return f"Licence: {door.licence}.{commercial} {door.reason}".strip()
-        return "Let the backend choose"
+                return f"{door_words.nature(door)}. {door.reason}".strip()
+        return "The best that is installed, fits the memory and has a licence that allows your work"
 
     def execute(self, context):
         """Note the choice in the scene."""

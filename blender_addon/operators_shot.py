@@ -41,15 +41,20 @@ class EX4D_OT_generate(Step, bpy.types.Operator):
 
 
 class EX4D_OT_reset_options(Step, bpy.types.Operator):
-    """Set the options of this generator to their defaults"""
+    """Set these options to their defaults"""
 
     bl_idname = "ex4d.reset_options"
     bl_label = "Reset Options"
     bl_options = {"REGISTER", "UNDO"}
 
+    kind: bpy.props.EnumProperty(
+        items=((options.GENERATOR, "Generator", ""), (options.DEPTH, "Estimator", "")), options={"SKIP_SAVE"}
+    )
+
     def work(self, context):
-        options.reset(context.scene)
-        status.say("The generator's options have their defaults.")
+        options.reset(context.scene, self.kind)
+        what = "generator" if self.kind == options.GENERATOR else "estimator"
+        status.say(f"The {what}'s options have their defaults.")
 
 
 class EX4D_OT_cancel(Step, bpy.types.Operator):

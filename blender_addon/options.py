@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of the generators, as the backend tells them, kept with each scene.
+"""Options of generators and depth estimators, as the backend tells them, kept with each scene.
 
-Each is a custom property of the scene's record of its generator, with range, default and tooltip, so that Blender draws
-it like any other. What was set stays in the .blend when no backend is there, or one that lacks the generator.
+Each is a custom property of the scene's record of its door, with range, default and tooltip, so that Blender draws it
+like any other. What was set stays in the .blend when no backend is there, or one that lacks the door.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import bpy
@@ -27,24 +28,55 @@ _PREFIX = "option_"  # so that no option can have the name of a property of the 
 _INT = 2**31 - 1
 _DIGITS = 3  # of fractions
 
+GENERATOR, DEPTH = "generator", "depth"  # the kinds of doors that have options
+AUTO = "auto"  # among estimators: the backend chooses
+FROM_FILES = "file"  # the estimator that reads depth which was brought along
+_RECORDS = {GENERATOR: "generators", DEPTH: "estimators"}  # collections of a scene's settings
+_WORDS = {GENERATOR: "generator", DEPTH: "estimator"}  # for a person
+_ELSEWHERE = frozenset({"commercial", "depth_kind"})  # options of estimators that have fields of their own in the panel
+
+
+def doors(kind: str) -> tuple[Door, ...]:
+    """The doors of a kind, each with the options that are to be set here. Estimators begin with the automatic choice,
+    which has what all of them have."""
+    found = runtime.doors(kind)
+    if kind != DEPTH or not found:
+        return found
+    found = tuple(replace(d, settings=tuple(s for s in d.settings if s.name not in _ELSEWHERE)) for d in found)
+    return Door(DEPTH, AUTO, "Automatic", "", True, True, "", settings=_shared(found)), *found
+
+
+def _shared(found: tuple[Door, ...]) -> tuple[SettingInfo, ...]:
+    return tuple(s for s in found[0].settings if all(s in door.settings for door in found))
+
+
+def own(door: Door) -> tuple[SettingInfo, ...]:
+    """The options of a door that not all of its kind have."""
+    everywhere = _shared(doors(door.kind)) if door.kind == DEPTH else ()
+    return tuple(s for s in door.settings if s not in everywhere)
+
 
 def keep_up() -> None:
-    """Give every scene the options of every generator that the backend told of. Cheap where nothing is new."""
-    for door in runtime.doors("generator"):
+    """Give every scene the options of every door that the backend told of. Cheap where nothing is new."""
+    for door in (door for kind in _RECORDS for door in doors(kind)):
         if not door.settings:
             continue
         stamp = _stamp(door.settings, tuple(type(setting.default) for setting in door.settings))
         for scene in bpy.data.scenes:
             if scene.library is not None:
                 continue
-            record = scene.ex4d.generators.get(door.name)
+            record = _record(scene, door)
             if record is None:
-                record = scene.ex4d.generators.add()
+                record = getattr(scene.ex4d, _RECORDS[door.kind]).add()
                 record.name = door.name
             if record.stamp != stamp:
                 for setting in door.settings:
                     _settle_or_leave(record, setting)
                 record.stamp = stamp
+
+
+def _record(scene: bpy.types.Scene, door: Door) -> bpy.types.PropertyGroup | None:
+    return getattr(scene.ex4d, _RECORDS[door.kind]).get(door.name)
 
 
 @functools.lru_cache(maxsize=64)
@@ -111,8 +143,8 @@ def _kept(setting: SettingInfo, value: OptionValue) -> OptionValue:
 
 
 def _values(scene: bpy.types.Scene, door: Door) -> Iterator[tuple[SettingInfo, OptionValue]]:
-    """What the scene has for each of a generator's options."""
-    record = scene.ex4d.generators.get(door.name)
+    """What the scene has for each of a door's options."""
+    record = _record(scene, door)
     for setting in door.settings:
         value = None if record is None else record.get(_PREFIX + setting.name)
         if setting.choices:
@@ -120,41 +152,47 @@ def _values(scene: bpy.types.Scene, door: Door) -> Iterator[tuple[SettingInfo, O
         yield setting, setting.default if type(value) is not type(setting.default) else value
 
 
-def changed(scene: bpy.types.Scene) -> dict[str, OptionValue]:
-    """The options of the scene's generator that differ from their defaults."""
+def changed(scene: bpy.types.Scene, kind: str) -> dict[str, OptionValue]:
+    """The options of the scene's generator or estimator that differ from their defaults."""
     return {
-        setting.name: value for door in of(scene) for setting, value in _values(scene, door) if value != setting.default
+        setting.name: value
+        for door in of(scene, kind)
+        for setting, value in _values(scene, door)
+        if value != setting.default
     }
 
 
-def asked(scene: bpy.types.Scene) -> dict[str, OptionValue]:
+def asked(scene: bpy.types.Scene, kind: str) -> dict[str, OptionValue]:
     """The same, as a job takes them.
 
     Raises:
         Ex4dError: LIMIT for a text that is too long to be sent.
     """
-    given = changed(scene)
-    for setting in (setting for door in of(scene) for setting in door.settings):
+    given = changed(scene, kind)
+    for setting in (setting for door in of(scene, kind) for setting in door.settings):
         value = given.get(setting.name)
         size = len(value.encode(errors="replace")) if isinstance(value, str) else 0
         if size > MAX_STRING:
             raise Ex4dError(
                 LIMIT,
-                f"The generator's option '{setting.label}' has {size:,} bytes of text; {MAX_STRING:,} can be sent.",
+                f"The {_WORDS[kind]}'s option '{setting.label}' has {size:,} bytes of text; {MAX_STRING:,} can be "
+                "sent.",
                 "Shorten it. Letters beyond English ones take two to four bytes each.",
             )
     return given
 
 
-def of(scene: bpy.types.Scene) -> list[Door]:
-    """The scene's generator, as the backend told of it; none where it did not."""
-    return [door for door in runtime.doors("generator") if door.name == scene.ex4d.generator]
+def of(scene: bpy.types.Scene, kind: str) -> list[Door]:
+    """The scene's generator or estimator, as the backend told of it; none where it did not."""
+    settings = scene.ex4d
+    name = settings.generator if kind == GENERATOR else FROM_FILES if settings.depth_path else settings.estimator
+    return [door for door in doors(kind) if door.name == name]
 
 
-def reset(scene: bpy.types.Scene) -> None:
-    """Set the options of the scene's generator to their defaults."""
-    for door in of(scene):
-        record = scene.ex4d.generators.get(door.name)
+def reset(scene: bpy.types.Scene, kind: str) -> None:
+    """Set the options of the scene's generator or estimator to their defaults."""
+    for door in of(scene, kind):
+        record = _record(scene, door)
         for setting in door.settings if record is not None else ():
             if _PREFIX + setting.name in record:
                 record[_PREFIX + setting.name] = _kept(setting, setting.default)
@@ -162,7 +200,7 @@ def reset(scene: bpy.types.Scene) -> None:
 
 def draw(layout: bpy.types.UILayout, scene: bpy.types.Scene, door: Door) -> None:
     """A field for each option, under the headings of their groups."""
-    record = scene.ex4d.generators.get(door.name)
+    record = _record(scene, door)
     for group in dict.fromkeys(["", *(setting.group for setting in door.settings)]):
         shown = [s for s in door.settings if s.group == group and record is not None and _PREFIX + s.name in record]
         if not shown:

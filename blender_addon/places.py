@@ -33,6 +33,11 @@ def is_saved() -> bool:
     return bool(bpy.data.filepath)
 
 
+def save_hint() -> str:
+    """Where things lie as long as the file is not saved; "" when it is."""
+    return "" if is_saved() else f"Save the .blend to keep its files beside it; now: '{project_folder()}'."
+
+
 def _unsaved_folder() -> Path:
     if not _unsaved:
         _unsaved.append(user_folder() / "unsaved" / f"{time.strftime('%Y%m%d_%H%M%S')}_{os.getpid()}")

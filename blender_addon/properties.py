@@ -12,13 +12,20 @@ from bpy.props import (
     StringProperty,
 )
 
+from shared_protocol.errors import Ex4dError
 from shared_protocol.moves import MOVES
 
-from . import jobs, reconstruction, source_camera
+from . import jobs, live_depth, reconstruct_job, reconstruction, source_camera, status
 
 PATHS = (  # of a scene
-    "clip_path", "depth_path", "source_camera_path", "reconstruct_folder", "render_folder", "take_folder"
-)  # fmt: skip
+    "clip_path",
+    "depth_path",
+    "source_camera_path",
+    "reconstruct_folder",
+    "reconstruct_clip",
+    "render_folder",
+    "take_folder",
+)
 _RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"}
 
 _MOVE_LABELS = {
@@ -44,8 +51,31 @@ def _geometry_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Cont
     reconstruction.show_geometry(settings.id_data, jobs.geometry(settings.id_data))
 
 
-class EX4D_PG_Generator(bpy.types.PropertyGroup):
-    """What is set for one generator, by its name; the options themselves are custom properties. See `options`."""
+def _get_range(settings: bpy.types.PropertyGroup) -> tuple[float, float]:
+    try:
+        return live_depth.shown_range(settings.id_data)
+    except Ex4dError:  # nothing is reconstructed, and nothing shows it
+        return 0.0, 0.0
+
+
+def _set_near(settings: bpy.types.PropertyGroup, value: float) -> None:
+    _set_range(settings, value, _get_range(settings)[1])
+
+
+def _set_far(settings: bpy.types.PropertyGroup, value: float) -> None:
+    _set_range(settings, _get_range(settings)[0], value)
+
+
+def _set_range(settings: bpy.types.PropertyGroup, near: float, far: float) -> None:
+    try:
+        live_depth.set_range(settings.id_data, near, far)
+    except Ex4dError as e:
+        status.fail(e)
+
+
+class EX4D_PG_Options(bpy.types.PropertyGroup):
+    """What is set for one generator or estimator, by its name; the options themselves are custom properties. See
+    `options`."""
 
     stamp: StringProperty(options={"HIDDEN"})  # of what the backend said about them
 
@@ -74,11 +104,77 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
         ),
     )
     estimator: StringProperty(name="Estimator", description="How depth is found", default="auto")
+    estimators: CollectionProperty(type=EX4D_PG_Options, options={"HIDDEN"})
+    non_commercial: BoolProperty(
+        name=reconstruct_job.NON_COMMERCIAL,
+        description="Allow models whose licence forbids commercial use. Off: only those that a studio may use",
+    )
+    lens_unit: EnumProperty(
+        name="Lens in",
+        description="How you know the lens of the camera that took the clip",
+        items=(
+            ("PIXELS", "Pixels", "Its focal length in pixels of the clip"),
+            ("MM", "Millimetres", "Its focal length and the width of its sensor in millimetres"),
+        ),
+    )
     focal: FloatProperty(
         name="Focal length",
-        description="Of the camera that took the clip, in pixels of the clip. 0: a usual one is assumed",
+        description="Of the camera that took the clip, in pixels of the clip. 0: the clip's file or the estimator says "
+        "it, else a usual one is assumed",
         min=0.0,
         precision=1,
+    )
+    lens: FloatProperty(
+        name="Lens",
+        description="Focal length of the camera that took the clip, in millimetres. 0: the clip's file or the "
+        "estimator says it, else a usual one is assumed",
+        min=0.0,
+        max=5000.0,
+        precision=1,
+    )
+    sensor: FloatProperty(
+        name="Sensor width",
+        description="Width of the part of the sensor that the clip shows, in millimetres",
+        default=36.0,
+        min=0.1,
+        max=500.0,
+        precision=2,
+    )
+    camera_height: FloatProperty(
+        name="Camera height",
+        description="Of the first frame's camera above the ground, in the scene's units. 0: not known",
+        min=0.0,
+        precision=2,
+        subtype="DISTANCE",
+    )
+    use_points: BoolProperty(
+        name="Fit depth to tracked points",
+        description="Fit the depth to the points that the motion tracker solved. Off: to the camera's movement alone",
+        default=True,
+    )
+    keep_camera: BoolProperty(
+        name="Keep the camera",
+        description="Where this clip is reconstructed already: go on with its shot camera, its animation and all. Off: "
+        "begin with a new camera",
+        default=True,
+    )
+    near: FloatProperty(
+        name="Near",
+        description="Distance of what is near in the clip. Sets Disparity Scale and Shift",
+        get=lambda settings: _get_range(settings)[0],
+        set=_set_near,
+        min=1e-4,
+        precision=3,
+        options=set(),
+    )
+    far: FloatProperty(
+        name="Far",
+        description="Distance of what is far in the clip. Sets Disparity Scale and Shift",
+        get=lambda settings: _get_range(settings)[1],
+        set=_set_far,
+        min=1e-4,
+        precision=3,
+        options=set(),
     )
     first_frame: IntProperty(
         name="First frame",
@@ -167,7 +263,7 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     )
 
     generator: StringProperty(name="Generator", description="What paints the new shot", default="preview")
-    generators: CollectionProperty(type=EX4D_PG_Generator, options={"HIDDEN"})
+    generators: CollectionProperty(type=EX4D_PG_Options, options={"HIDDEN"})
     seed: IntProperty(name="Seed", description="Same seed and same inputs give the same take", default=0, min=0)
     take_name: StringProperty(name="Take", description="Name of the takes. Empty: that of the clip")
     export_first: EnumProperty(
@@ -178,6 +274,9 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
     # Records, so that a .blend that is opened again finds its jobs.
     reconstruct_job: StringProperty(options={"HIDDEN"})
     reconstruct_folder: StringProperty(options={"HIDDEN"})
+    reconstruct_clip: StringProperty(options={"HIDDEN"})
+    reconstruct_first: IntProperty(options={"HIDDEN"}, default=1)
+    reconstruct_keeps: PointerProperty(type=bpy.types.Collection, options={"HIDDEN"})  # whose camera is kept
     reconstruct_place: StringProperty(options={"HIDDEN"})  # see source_camera.place_to_text; "" = upright, from frame 1
     render_job: StringProperty(options={"HIDDEN"})
     render_folder: StringProperty(options={"HIDDEN"})
@@ -203,7 +302,7 @@ class EX4D_PG_Status(bpy.types.PropertyGroup):
     progress: FloatProperty(subtype="FACTOR", min=0.0, max=1.0)
 
 
-_register, _unregister = bpy.utils.register_classes_factory((EX4D_PG_Generator, EX4D_PG_Scene, EX4D_PG_Status))
+_register, _unregister = bpy.utils.register_classes_factory((EX4D_PG_Options, EX4D_PG_Scene, EX4D_PG_Status))
 
 
 def register() -> None:

@@ -9,6 +9,7 @@ renaming and reopening.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,14 +20,16 @@ from mathutils import Matrix
 
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, Ex4dError
 
-from . import keys, materials, mesh_nodes
+from . import clip_motion, materials, mesh_nodes
 from .core import camera_math, frame_rate, scene_manifest
 from .core.camera_math import F64
 from .core.scene_manifest import SceneManifest
 
 ROLE = "ex4d_role"  # on each object: one of the four below
 ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA = "root", "source_camera", "mesh", "shot_camera"
-ARTIFACT = "ex4d_artifact"  # on the collection, the root and the mesh: id of the reconstruction in the backend
+ARTIFACT = "ex4d_artifact"  # on the collection and the mesh: id of the reconstruction in the backend
+_CLIP_START, _CLIP_END = 1e-3, 100.0  # of cameras: shares of the pivot's distance, and of the furthest
+_SAME_PLACE = 1e-4  # how far two roots may be apart and be one
 MANIFEST = "ex4d_manifest"  # on the collection and the mesh: scene.json's values, as JSON
 
 
@@ -64,12 +67,23 @@ class Built:
         return name
 
 
-def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = "", place: Place | None = None) -> Built:
+def build(
+    scene: bpy.types.Scene,
+    folder: Path,
+    *,
+    name: str,
+    artifact: str = "",
+    place: Place | None = None,
+    keep: str = "",
+) -> Built:
     """Builds a reconstruction in a new collection of the scene. Nothing that is there is replaced.
 
     The shot camera becomes the scene's camera; frame range, frame rate and resolution become the clip's, and the
     scene goes to its first frame. In a saved file the sequences get paths relative to it (in
     another one Blender gives them such paths when it is first saved).
+
+    With `keep` the shot cameras of another reconstruction are this one's as well, the very same objects, and so is its
+    root, where it stands at `place`: they lie in both collections then. Scene settings stay as they are.
 
     Args:
         scene: where to.
@@ -77,27 +91,33 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
         name: of the collection; the objects' names start with it.
         artifact: id of the reconstruction in the backend, kept as a custom property.
         place: where and when; None: upright at the origin, from frame 1 on.
+        keep: collection of the reconstruction whose cameras are kept; "" = none.
 
     Raises:
-        Ex4dError: the folder holds no usable reconstruction; nothing was built.
+        Ex4dError: the folder holds no usable reconstruction, or what is to be kept is gone; nothing was built.
     """
+    kept = _shot_cameras(find(keep).collection) if keep else []
     manifest = scene_manifest.read(folder)
     place = place or Place()
     try:
         depth = materials.load_sequence(folder / scene_manifest.FIRST_MESH, f"{name} depth", "Non-Color")
-        material = materials.build(name, folder / scene_manifest.FIRST_PICTURE)
+        material = materials.build(name, folder / scene_manifest.FIRST_PICTURE, manifest)
     except RuntimeError as e:  # Blender's own reader
         raise Ex4dError(BAD_INPUT, f"Blender cannot read the pictures in {folder}: {str(e).strip()}") from None
 
     collection = bpy.data.collections.new(name)
     scene.collection.children.link(collection)
-    root = _object(collection, f"{name} root", None, ROOT)
-    root.empty_display_size = manifest.pivot * 0.1
-    root.matrix_world = Matrix(place.root.tolist())
+    root = _root(collection, name, manifest, place, keep)
     source = _camera(collection, f"{name} source", manifest, SOURCE_CAMERA, root)
-    shot = _camera(collection, f"{name} shot", manifest, SHOT_CAMERA, root)
-    # Pan, tilt and roll as channels of their own: pan turns last, so the order only locks looking straight up.
-    shot.rotation_mode = "ZXY"
+    if kept:
+        shot = kept[0]
+        for camera in kept:
+            collection.objects.link(camera)
+            _see_all(camera, manifest)
+    else:
+        shot = _camera(collection, f"{name} shot", manifest, SHOT_CAMERA, root)
+        # Pan, tilt and roll as channels of their own: pan turns last, so the order only locks looking straight up.
+        shot.rotation_mode = "ZXY"
     mesh = _object(collection, f"{name} mesh", bpy.data.meshes.new(f"{name} mesh"), MESH, source)
     mesh_nodes.add_modifier(
         mesh,
@@ -118,15 +138,27 @@ def build(scene: bpy.types.Scene, folder: Path, *, name: str, artifact: str = ""
         },
     )
     mesh.data.materials.append(material)
-    _follow_inputs(mesh, source, material, manifest)
-    _animate(mesh, source, manifest, place.frame)
-    for owner in (collection, root, mesh):
-        owner[ARTIFACT] = artifact
+    clip_motion.follow_inputs(mesh, source, material, manifest)
+    clip_motion.animate(mesh, source, manifest, place.frame)
     for owner in (collection, mesh):
-        owner[MANIFEST] = json.dumps(scene_manifest.to_dict(manifest))
-    scene.camera = shot
-    _set_up(scene, manifest, place.frame)
+        owner[ARTIFACT], owner[MANIFEST] = artifact, json.dumps(scene_manifest.to_dict(manifest))
+    if kept:
+        scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # show the keys where the artist stands
+    else:
+        scene.camera = shot
+        _set_up(scene, manifest, place.frame)
     return Built(collection.name, root.name, source.name, mesh.name, shot.name)
+
+
+def folder_of(collection_name: str) -> Path:
+    """Where a reconstruction's files lie. Blender keeps the path right when the .blend is saved elsewhere.
+
+    Raises:
+        Ex4dError: NOT_FOUND, its mesh is gone.
+    """
+    modifier = mesh_nodes.need_modifier(bpy.data.objects[find(collection_name).need(MESH)])
+    image = mesh_nodes.get_input(modifier, "Depth")
+    return Path(bpy.path.abspath(image.filepath)).resolve().parent.parent
 
 
 def find(collection_name: str) -> Built:
@@ -145,7 +177,8 @@ def find(collection_name: str) -> Built:
 
 
 def of_scene(scene: bpy.types.Scene) -> Built:
-    """The reconstruction in the scene; of several, the one whose camera the scene uses, else the last one built.
+    """The reconstruction in the scene; of several, the one whose camera the scene uses, else the last one built. Of
+    those that share a camera it is the one whose mesh is shown.
 
     Its shot camera is the one that the scene looks through, where the artist made copies.
 
@@ -159,7 +192,7 @@ def of_scene(scene: bpy.types.Scene) -> Built:
         )
     camera = scene.camera
     looking = [n for n in names if camera is not None and camera.name in bpy.data.collections[n].all_objects]
-    built = find((looking or names)[-1])
+    built = find(([n for n in looking if is_shown(n)] or looking or names)[-1])
     return replace(built, shot_camera=camera.name) if looking and camera.get(ROLE) == SHOT_CAMERA else built
 
 
@@ -179,8 +212,14 @@ def show_alone(scene: bpy.types.Scene, collection_name: str) -> None:
     for obj in (bpy.data.objects.get(find(name).mesh) for name in names_in(scene)):
         if obj is not None and obj.library is None:
             obj.hide_viewport = obj.hide_render = obj.name != mesh
-    if chosen.shot_camera:
+    if chosen.shot_camera and scene.camera not in _shot_cameras(collection_name):
         scene.camera = bpy.data.objects[chosen.shot_camera]
+
+
+def is_shown(collection_name: str) -> bool:
+    """Whether a reconstruction's mesh is there, and not hidden for another's sake."""
+    mesh = bpy.data.objects.get(find(collection_name).mesh)
+    return mesh is not None and not mesh.hide_render
 
 
 def show_geometry(scene: bpy.types.Scene, geometry: str) -> None:
@@ -203,7 +242,7 @@ def manifest_of(collection_name: str) -> SceneManifest:
     collection = bpy.data.collections.get(collection_name)
     if collection is None or MANIFEST not in collection:
         raise Ex4dError(NOT_FOUND, f"The collection '{collection_name}' holds no reconstruction.")
-    return scene_manifest.from_dict(json.loads(collection[MANIFEST]), f"'{collection_name}'")
+    return _parsed(collection[MANIFEST], f"'{collection_name}'")
 
 
 def manifest_of_mesh(mesh: bpy.types.Object) -> SceneManifest:
@@ -216,7 +255,40 @@ def manifest_of_mesh(mesh: bpy.types.Object) -> SceneManifest:
         raise Ex4dError(
             NOT_FOUND, f"'{mesh.name}' does not tell how its source camera moved.", "Reconstruct the clip again."
         )
-    return scene_manifest.from_dict(json.loads(mesh[MANIFEST]), f"'{mesh.name}'")
+    return _parsed(mesh[MANIFEST], f"'{mesh.name}'")
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str, where: str) -> SceneManifest:
+    # The panel asks at every redraw, and a long clip has a camera for each of its frames.
+    return scene_manifest.from_dict(json.loads(text), where)
+
+
+def _shot_cameras(collection_name: str) -> list[bpy.types.Object]:
+    """The shot camera of a reconstruction, and the artist's copies of it."""
+    return [obj for obj in bpy.data.collections[collection_name].all_objects if obj.get(ROLE) == SHOT_CAMERA]
+
+
+def _root(
+    collection: bpy.types.Collection, name: str, manifest: SceneManifest, place: Place, keep: str
+) -> bpy.types.Object:
+    """What a reconstruction hangs on: a new empty, or that of the kept one where it stands at the same place."""
+    kept = bpy.data.objects.get(find(keep).root) if keep else None
+    if kept is not None and np.allclose(np.array(kept.matrix_world), place.root, rtol=0.0, atol=_SAME_PLACE):
+        collection.objects.link(kept)
+        return kept
+    root = _object(collection, f"{name} root", None, ROOT)
+    root.empty_display_size = manifest.pivot * 0.1
+    root.matrix_world = Matrix(place.root.tolist())
+    return root
+
+
+def _see_all(camera: bpy.types.Object, manifest: SceneManifest) -> None:
+    """Has a camera that was made for other depth not cut this one off."""
+    data = camera.data
+    if data.library is None:
+        data.clip_start = min(data.clip_start, manifest.pivot * _CLIP_START)
+        data.clip_end = max(data.clip_end, manifest.far * _CLIP_END)
 
 
 def _object(
@@ -241,8 +313,8 @@ def _camera(
     data.sensor_fit, data.sensor_width = lens.sensor_fit, lens.sensor_width
     data.lens, data.shift_x, data.shift_y = lens.lens, lens.shift_x, lens.shift_y
     data.display_size = manifest.pivot * 0.1
-    data.clip_start = manifest.pivot * 1e-3
-    data.clip_end = manifest.far * 100.0
+    data.clip_start = manifest.pivot * _CLIP_START
+    data.clip_end = manifest.far * _CLIP_END
     return _object(collection, name, data, role, parent)
 
 
@@ -253,52 +325,3 @@ def _set_up(scene: bpy.types.Scene, manifest: SceneManifest, first: int) -> None
     render.fps, render.fps_base = frame_rate.to_blender(manifest.fps)
     scene.frame_start, scene.frame_end = first, first + manifest.frames - 1
     scene.frame_set(first)
-
-
-def _animate(mesh: bpy.types.Object, source: bpy.types.Object, manifest: SceneManifest, first: int) -> None:
-    """Keys on every frame for what changes over time: where the source camera stands, and the mesh's lens inputs."""
-    camera = manifest.camera
-    frames = range(first, first + manifest.frames)
-    if camera.moves:
-        source.rotation_mode = "QUATERNION"
-        poses = [
-            Matrix(camera_math.blender_pose(np.array(pose).reshape(4, 4)).tolist()) for pose in camera.world_from_camera
-        ]
-        keys.lay_pose(source, dict(zip(frames, poses, strict=True)))
-    if camera.zooms:
-        modifier = mesh_nodes.find_modifier(mesh)
-        for name, column in (("Focal", 0), ("Principal X", 2), ("Principal Y", 3)):
-            values = {frame: lens[column] for frame, lens in zip(frames, camera.lens, strict=True)}
-            path = mesh_nodes.input_path(modifier, name)
-            keys.lay(mesh, path, values, lambda value, n=name: mesh_nodes.set_input(modifier, n, value))
-
-
-def _follow_inputs(
-    mesh: bpy.types.Object, source: bpy.types.Object, material: bpy.types.Material, manifest: SceneManifest
-) -> None:
-    """Drivers: the pictures run with the mesh, and the source camera shows the mesh's focal length and centre.
-
-    The start of an image sequence cannot be driven, its offset can: the material's sequence is one frame long, and the
-    offset does the counting. All are plain arithmetic, which Blender evaluates without running Python, so they work in
-    files that nobody has declared trusted.
-    """
-    view = max(manifest.width, manifest.height)
-    sensor = camera_math.DEFAULT_SENSOR
-    offset = f'nodes["{materials.PICTURE}"].image_user.frame_offset'
-    count = f"min(max(floor(frame) - value, 0), {manifest.frames - 1})"
-    _drive(material.node_tree, offset, mesh, "Frame Start", count)
-    _drive(source.data, "lens", mesh, "Focal", f"value * {sensor / view!r}")
-    _drive(source.data, "shift_x", mesh, "Principal X", f"({manifest.width / 2!r} - value) / {view}")
-    _drive(source.data, "shift_y", mesh, "Principal Y", f"(value - {manifest.height / 2!r}) / {view}")
-
-
-def _drive(owner: bpy.types.ID, path: str, mesh: bpy.types.Object, source_input: str, expression: str) -> None:
-    modifier = mesh_nodes.find_modifier(mesh)
-    driver = owner.driver_add(path).driver
-    variable = driver.variables.new()
-    variable.name = "value"
-    target = variable.targets[0]
-    target.id = mesh
-    target.data_path = mesh_nodes.input_path(modifier, source_input)
-    driver.type = "SCRIPTED"
-    driver.expression = expression

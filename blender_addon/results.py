@@ -14,7 +14,7 @@ import bpy
 
 from shared_protocol.errors import Ex4dError
 
-from . import jobs, places, reconstruction, source_camera, status, strips, versions
+from . import clip_record, jobs, places, reconstruction, same_clip, source_camera, status, strips, versions
 from .core import events as ev
 from .core import project, sidecar
 
@@ -50,19 +50,7 @@ def finished(event: ev.JobFinished) -> None:
 def _reconstructed(event: ev.JobFinished) -> None:
     scenes = list(_scenes("reconstruct_job", event.job_id))
     for scene in scenes:
-        scene.ex4d.reconstruct_job = ""
-        place = source_camera.place_from_text(scene.ex4d.reconstruct_place)
-        built = reconstruction.build(scene, event.folder, name=event.folder.name, artifact=event.artifact, place=place)
-        reconstruction.show_alone(scene, built.collection)
-        reconstruction.show_geometry(scene, jobs.geometry(scene))
-        manifest = reconstruction.manifest_of(built.collection)
-        scene.ex4d.draft_depth = manifest.draft
-        count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
-        notes = " ".join(f"{note[:1].upper()}{note[1:]}." for note in manifest.notes)
-        status.say(
-            f"Reconstructed {count} of {manifest.width} x {manifest.height}.",
-            hint=f"{notes} Lay down a camera move, or animate the shot camera yourself.".strip(),
-        )
+        _build(scene, event)
     if scenes:
         _built.add(event.job_id)
         _undo_step("EX-4D: Reconstruct")
@@ -72,6 +60,46 @@ def _reconstructed(event: ev.JobFinished) -> None:
             hint=f"Its files are in '{event.folder}'.",
             level="WARNING",
         )
+
+
+def _build(scene: bpy.types.Scene, event: ev.JobFinished) -> None:
+    """A finished reconstruction comes into the scene that waits for it, with the camera of the one before."""
+    settings = scene.ex4d
+    settings.reconstruct_job = ""
+    kept, hints = _kept(scene)
+    place = source_camera.place_from_text(settings.reconstruct_place)
+    built = reconstruction.build(
+        scene,
+        event.folder,
+        name=event.folder.name,
+        artifact=event.artifact,
+        place=place or (kept.place if kept is not None else None),
+        keep="" if kept is None else kept.collection,
+    )
+    clip_record.mark(built.collection, settings.reconstruct_clip, settings.reconstruct_first)
+    reconstruction.show_alone(scene, built.collection)
+    reconstruction.show_geometry(scene, jobs.geometry(scene))
+    manifest = reconstruction.manifest_of(built.collection)
+    settings.draft_depth = manifest.draft
+    if kept is None:
+        hints.append("Lay down a camera move, or animate the shot camera yourself.")
+    else:
+        hints += same_clip.carry_over(scene, kept, built)
+    count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in manifest.notes]
+    status.say(f"Reconstructed {count} of {manifest.width} x {manifest.height}.", hint=" ".join(notes + hints))
+
+
+def _kept(scene: bpy.types.Scene) -> tuple[same_clip.Kept | None, list[str]]:
+    """What is taken over from the reconstruction before, and what is to be said of it."""
+    settings = scene.ex4d
+    collection, settings.reconstruct_keeps = settings.reconstruct_keeps, None
+    if collection is None or collection.name not in reconstruction.names_in(scene):  # there was none, or it was deleted
+        return None, []
+    try:
+        return same_clip.keep(scene, collection.name, settings.reconstruct_first), []
+    except Ex4dError as e:
+        return None, [f"The camera of '{collection.name}' was not kept: {e.message}"]
 
 
 def _undo_step(message: str) -> None:

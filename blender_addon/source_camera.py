@@ -65,16 +65,33 @@ def _length(clip: Path) -> int:
     files = project.input_files(clip)
     if files[0].suffix.lower() in project.PICTURES:
         return len(files)
-    try:
-        movie = bpy.data.movieclips.load(str(files[0]), check_existing=False)
-    except RuntimeError:
-        length = 0
-    else:
-        length = int(movie.frame_duration)
-        bpy.data.movieclips.remove(movie)
+    length, _ = _film_of(files[0])
     if length < 2:  # what Blender says of a file that it cannot read
         raise Ex4dError(UNSUPPORTED, f"Blender cannot tell how long '{clip.name}' is.", "Say how many frames to use.")
     return length + _SPARE
+
+
+def size_of(clip: Path) -> tuple[int, int]:
+    """Width and height of a clip's pictures in pixels, as Blender reads them.
+
+    Raises:
+        Ex4dError: UNSUPPORTED, it cannot read them.
+    """
+    _, size = _film_of(project.input_files(clip)[0])
+    if min(size) < 1:
+        raise Ex4dError(UNSUPPORTED, f"Blender cannot read '{clip.name}', so points in it have no place.")
+    return size
+
+
+def _film_of(file: Path) -> tuple[int, tuple[int, int]]:
+    """Length, width and height of what Blender makes of a movie or a picture; zeros where it cannot read it."""
+    try:
+        film = bpy.data.movieclips.load(str(file), check_existing=False)
+    except RuntimeError:
+        return 0, (0, 0)
+    told = int(film.frame_duration), (int(film.size[0]), int(film.size[1]))
+    bpy.data.movieclips.remove(film)
+    return told
 
 
 def clip_start(scene: bpy.types.Scene, camera: bpy.types.Object) -> int:
@@ -82,12 +99,18 @@ def clip_start(scene: bpy.types.Scene, camera: bpy.types.Object) -> int:
 
     Where a solve drives the camera its movie clip says so; else the scene's range is taken to begin with the clip.
     """
+    film = solved_film(scene, camera)
+    return int(scene.frame_start if film is None else film.frame_start)
+
+
+def solved_film(scene: bpy.types.Scene, camera: bpy.types.Object) -> bpy.types.MovieClip | None:
+    """The movie clip whose solve drives a camera; None where none does."""
     for constraint in camera.constraints:
         if constraint.type == "CAMERA_SOLVER" and constraint.enabled:
-            clip = scene.active_clip if constraint.use_active_clip else constraint.clip
-            if clip is not None:
-                return int(clip.frame_start)
-    return int(scene.frame_start)
+            film = scene.active_clip if constraint.use_active_clip else constraint.clip
+            if film is not None:
+                return film
+    return None
 
 
 def place_to_text(place: Place) -> str:

@@ -10,7 +10,7 @@ belong to each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,22 +65,48 @@ def add(
     """
     first_file = take / "frames" / _SLATE
     write_file(first_file, slate(*size))
+    names = [_SLATE] * frames
+    strip = _new(context, scene, take.name, first_file.parent, names, scene.frame_start)
+    strip[JOB], strip[STATE], strip[AFTER] = job_id, WAITING if after else WORKING, after
+    strip[SETTINGS], strip[SIZE] = dict(settings), list(size)
+    return str(strip.name)
+
+
+def add_pictures(
+    context: bpy.types.Context, scene: bpy.types.Scene, name: str, files: Sequence[Path], start: int
+) -> str:
+    """Put a strip with finished pictures of one folder onto the first free channel. Returns its name.
+
+    Args:
+        context: for the workspace.
+        scene: which gets the strip.
+        name: of the strip.
+        files: the pictures, in order.
+        start: frame of the first.
+
+    Raises:
+        Ex4dError: LIMIT, no channel is free.
+    """
+    return str(_new(context, scene, name, files[0].parent, [file.name for file in files], start).name)
+
+
+def _new(
+    context: bpy.types.Context, scene: bpy.types.Scene, name: str, folder: Path, names: Sequence[str], start: int
+) -> bpy.types.Strip:
     editor = scene.sequence_editor_create()
     compat.show_in_sequencer(context, scene)
     with _unread(editor):
         strip = editor.strips.new_image(
-            name=take.name,
-            filepath=str(first_file),
-            channel=_free_channel(editor, scene.frame_start, frames),
-            frame_start=scene.frame_start,
+            name=name,
+            filepath=str(folder / names[0]),
+            channel=_free_channel(editor, start, len(names)),
+            frame_start=start,
             fit_method="FIT",
         )
-        strip.directory = places.stored(first_file.parent)
-        for _ in range(frames - 1):
-            strip.elements.append(_SLATE)
-    strip[JOB], strip[STATE], strip[AFTER] = job_id, WAITING if after else WORKING, after
-    strip[SETTINGS], strip[SIZE] = dict(settings), list(size)
-    return str(strip.name)
+        strip.directory = places.stored(folder)
+        for other in names[1:]:
+            strip.elements.append(other)
+    return strip
 
 
 def of_job(job_id: str) -> Iterator[tuple[bpy.types.Scene, bpy.types.Strip]]:

@@ -45,6 +45,7 @@ class Job:
     clip: Path | None = None
     depth: Path | None = None
     source_camera: Path | None = None
+    points: Path | None = None
     link_from: Path | None = None
     attached: bool = False  # the backend of this connection knows that we watch
     info: JobInfo | None = None
@@ -66,6 +67,7 @@ class Job:
             command.clip,
             command.depth,
             command.source_camera,
+            command.points,
             command.link_from,
         )
 
@@ -75,6 +77,7 @@ class Job:
         fresh.message = fresh.message or self.message
         fresh.clip, fresh.depth = fresh.clip or self.clip, fresh.depth or self.depth
         fresh.source_camera = fresh.source_camera or self.source_camera
+        fresh.points = fresh.points or self.points
         return fresh
 
     # ---- with the backend
@@ -116,8 +119,14 @@ class Job:
                 raise Ex4dError(NOT_FOUND, f"The {what} '{path}' cannot be read: {e.strerror or e}.") from e
 
         clip, depth = upload(self.clip, "clip"), upload(self.depth, "depth")
-        camera = upload(self.source_camera, "camera path")
-        return replace(self.message, clip=clip, depth=depth, source_camera=camera[0] if camera else None)
+        camera, points = upload(self.source_camera, "camera path"), upload(self.points, "tracked points")
+        return replace(
+            self.message,
+            clip=clip,
+            depth=depth,
+            source_camera=camera[0] if camera else None,
+            points=points[0] if points else None,
+        )
 
     def _reporter(
         self, name: str, emit: Callable[[ev.Event], None], cancelled: Callable[[], bool]

@@ -57,6 +57,7 @@ class StartJob:
     clip: Path | None = None  # for Reconstruct: a movie, one picture of a sequence, or a folder of pictures
     depth: Path | None = None  # for Reconstruct: npz, one file of a sequence, or a folder
     source_camera: Path | None = None  # for Reconstruct: a camera path
+    points: Path | None = None  # for Reconstruct: points of known depth
     link_from: Path | None = None  # the rendered shot in this folder is put beside the job's own files
 
 

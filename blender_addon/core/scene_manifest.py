@@ -20,9 +20,12 @@ from shared_protocol.errors import BAD_INPUT, NOT_FOUND, VERSION, Ex4dError
 FORMAT = 2
 FIRST_PICTURE = "source/0001.png"
 FIRST_MESH = "mesh/0001.exr"
+DEPTH_PREVIEW = "depth_preview"  # folder with pictures of the depth, which older backends do not make
 
 
 _LENS = ("fx", "fy", "cx", "cy")
+_ORIGIN = {"model": str, "licence": str, "commercial_use": bool}  # of the depth
+_LEAST_RANGE = 1.001  # far to near, for a flat clip
 _RIGID = 1e-3  # how far a pose's axes may be from perpendicular and of length 1
 
 
@@ -45,6 +48,16 @@ class SourceCamera:
 
 
 @dataclass(frozen=True)
+class Known:
+    """How well depth agrees with what was known of the shot."""
+
+    source: str  # "points" | "measures" | "camera_height"
+    count: int  # of what was compared
+    agreeing: float  # share of it that agrees, 0..1
+    residual: float  # median relative difference of depth, of what agrees
+
+
+@dataclass(frozen=True)
 class SceneManifest:
     """A reconstruction: what is needed to build it in Blender."""
 
@@ -62,6 +75,13 @@ class SceneManifest:
     draft: bool  # the depth is a guess from cues in the picture
     notes: tuple[str, ...]
     camera: SourceCamera
+    near: float  # distance of what is near in the clip, scene units: of its first percentile of depth
+    far_depth: float  # and of what is far: of its 99th
+    metric: bool = False  # depth is in metres, by the estimator
+    model: str = ""  # that estimated the depth; "" = none did
+    licence: str = ""  # of the model
+    commercial_use: bool = True  # whether that licence allows it
+    known: Known | None = None  # what depth was fitted to
 
 
 def read(folder: Path) -> SceneManifest:
@@ -125,11 +145,14 @@ def from_dict(data: Any, where: str) -> SceneManifest:
             draft=bool(data.get("draft", False)),
             notes=tuple(str(note) for note in data.get("notes", ())),
             camera=_camera(data["camera"]["frames"]),
+            **_range(data),
+            metric=bool(data.get("metric", False)),
+            **_origin(data.get("provenance", {})),
         )
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise Ex4dError(BAD_INPUT, f"{where} is incomplete or holds a wrong value ({e}).") from None
     positive = (manifest.width, manifest.height, *manifest.fps, manifest.frames)
-    lengths = (manifest.focal, manifest.far, manifest.pivot)
+    lengths = (manifest.focal, manifest.far, manifest.pivot, manifest.near, manifest.far_depth)
     if min(positive) < 1 or not all(math.isfinite(v) and v > 0.0 for v in lengths):
         raise Ex4dError(BAD_INPUT, f"{where} holds a size, rate, length or depth that is not above zero.")
     if not (math.isfinite(manifest.cx) and math.isfinite(manifest.cy)):
@@ -145,7 +168,27 @@ def to_dict(manifest: SceneManifest) -> dict[str, Any]:
         | dict(zip(_LENS, lens, strict=True))
         for pose, lens in zip(manifest.camera.world_from_camera, manifest.camera.lens, strict=True)
     ]
-    return {"version": FORMAT, **asdict(manifest), "camera": {"frames": frames}}
+    value = asdict(manifest)
+    depth = {key: value.pop(key) for key in _ORIGIN}
+    provenance = {"depth": depth, "known": value.pop("known")}
+    return {"version": FORMAT, **value, "camera": {"frames": frames}, "provenance": provenance}
+
+
+def _range(data: dict[str, Any]) -> dict[str, float]:
+    """What is near and far; folders of earlier releases do not tell, and have two distances that come close."""
+    near, far = float(data.get("near") or data["pivot"]), float(data.get("far_depth") or data["far"])
+    return {"near": near, "far_depth": far if far > near else near * _LEAST_RANGE}
+
+
+def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Where the depth comes from."""
+    depth, known = provenance.get("depth") or {}, provenance.get("known")
+    told: dict[str, Any] = {key: kind(depth[key]) for key, kind in _ORIGIN.items() if key in depth}
+    if known is not None:
+        told["known"] = Known(
+            str(known["source"]), int(known["count"]), float(known["agreeing"]), float(known["residual"])
+        )
+    return told
 
 
 def _camera(frames: Any) -> SourceCamera:

@@ -54,7 +54,7 @@ def put(bench: Bench, **values: OptionValue) -> None:
 def changed(bench: Bench) -> dict[str, OptionValue]:
     from blender_addon import options
 
-    return options.changed(bench.scene)
+    return options.changed(bench.scene, "generator")
 
 
 def test_the_panel_has_a_field_for_each_option_under_its_heading(bench: Bench, events: list[Any]) -> None:
@@ -193,7 +193,7 @@ def test_a_new_scene_has_options_of_its_own_and_undo_brings_old_ones_back(bench:
     other.ex4d.generator = "wan"
     from blender_addon import options
 
-    assert options.changed(other) == {}
+    assert options.changed(other, "generator") == {}
     assert "option_steps" in other.ex4d.generators["wan"]
 
 

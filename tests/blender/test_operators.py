@@ -68,7 +68,7 @@ class Layout:
         data.path_resolve(name)  # a property, or an input of a modifier: ["Socket_3"]
         self.drawn.append(text or name)
 
-    def operator(self, name: str, text: str = "", icon: str = "NONE") -> Any:
+    def operator(self, name: str, text: str = "", icon: str = "NONE", depress: bool = False) -> Any:
         assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
         module, _, function = name.partition(".")
         assert getattr(getattr(bpy.ops, module), function).get_rna_type()
