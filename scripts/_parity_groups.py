@@ -45,6 +45,17 @@ def _depthcrafter(name: str) -> Callable[[Book, str], None]:
     return check
 
 
+def _vda(name: str) -> Callable[[Book, str], None]:
+    """A check of `_parity_vda`, likewise."""
+
+    def check(book: Book, file: str) -> None:
+        import _parity_vda
+
+        getattr(_parity_vda, name)(book, file)
+
+    return check
+
+
 GROUPS: dict[str, tuple[Reference, ...]] = {
     "mesh": (
         Reference("dw_mesh.safetensors", check_dw_mesh),
@@ -69,9 +80,9 @@ GROUPS: dict[str, tuple[Reference, ...]] = {
     "depth": (
         Reference("depthcrafter.safetensors", _depthcrafter("check_windows")),
         Reference("depthcrafter_unet.safetensors", _depthcrafter("check_denoiser")),
-        Reference("video_depth_anything_goldens.safetensors"),
+        Reference("video_depth_anything_goldens.safetensors", _vda("check_numbers")),
         Reference("video_depth_anything_weights.safetensors"),
-        Reference("video_depth_anything_meta.json"),
-        Reference("video_depth_anything_keymap_dinov2.json"),
+        Reference("video_depth_anything_meta.json", _vda("check_facts")),
+        Reference("video_depth_anything_keymap_dinov2.json", _vda("check_names")),
     ),
 }

@@ -113,12 +113,6 @@ class VideoDepthAnything(NetworkEstimator):
         """See `NetworkEstimator.where`: the safetensors file. Raises UNAVAILABLE for what is not converted, too."""
         return usable(super().where(network))
 
-    def chosen(self, options: Mapping[str, Value], commercial: bool) -> tuple[Network, dict[str, Value]]:
-        """See `NetworkEstimator.chosen`."""
-        network, values = super().chosen(options, commercial)
-        self.where(network)
-        return network, values
-
     def smaller(self) -> str:
         """See `NetworkEstimator.smaller`."""
         return "Choose a smaller input_size or a smaller model, or close other programs."
