@@ -210,12 +210,19 @@ class NetworkEstimator(ABC):
 
         device = pick_device(str(values["device"]))
         peak, free = self.peak(network, height, width, values), free_bytes(device)
-        wide = str(values["precision"]) == "float32" or (str(values["precision"]) == "auto" and device.type == "cpu")
-        peak *= 2 if wide else 1
+        peak *= 2 if is_wide(values) else 1
         if peak <= free:
             return ""
         where = "main memory" if device.type == "cpu" else "GPU memory"
         return f"{network.model} takes {peak / GIB:.1f} GiB of {where} here, and {free / GIB:.1f} GiB are free."
+
+
+def is_wide(values: Mapping[str, Value]) -> bool:
+    """Whether numbers of 32 bits are reckoned with, for the values of `DEVICE_SETTINGS`. Raises as `pick_device`."""
+    from ex4d.depth.rig import pick_device
+
+    precision = str(values["precision"])
+    return precision == "float32" or (precision == "auto" and pick_device(str(values["device"])).type == "cpu")
 
 
 def of_registry(model: str, gives: Gives, *, steady: bool, needs: tuple[str, ...] = ()) -> Network:

@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
+from ex4d.depth.da3 import DepthAnything3
 from ex4d.depth.depthcrafter import DepthCrafterDepth
 from ex4d.depth.door import DepthEstimator
 from ex4d.depth.draft import DraftDepth
 from ex4d.depth.file import FileDepth
 from ex4d.depth.hub import DepthAnything, DepthPro
 
-_DOORS: tuple[DepthEstimator, ...] = (FileDepth(), DepthCrafterDepth(), DepthPro(), DepthAnything(), DraftDepth())
+_DOORS: tuple[DepthEstimator, ...] = (
+    FileDepth(),
+    DepthCrafterDepth(),
+    DepthAnything3(),
+    DepthPro(),
+    DepthAnything(),
+    DraftDepth(),
+)
 DEPTH_DOORS: dict[str, DepthEstimator] = {door.name: door for door in _DOORS}
