@@ -186,7 +186,7 @@ class NetworkEstimator(ABC):
             )
         here = next((network for network in allowed if not self._lacks(network)), None)
         if here is None:
-            here = allowed[0]
+            here = next((network for network in allowed if network.nature.commercial_use), allowed[0])
             self._need(here)
         return here, values
 

@@ -52,8 +52,8 @@ def _da3(name: str, title: str, repository: str, size: int, licence: str = _APAC
     )
 
 
-# Depth Anything V2: the authors license the sizes (README of DepthAnything/Depth-Anything-V2), and have not answered for
-# the weights in metres, whose pages name no licence (issue 245 there).
+# Depth Anything V2: its authors give a licence to each size (README of DepthAnything/Depth-Anything-V2). The weights in
+# metres are not named there, their pages name none, and the question has no answer yet.
 _UNSAID: Final = "none stated for these weights"
 
 DEPTH_SPECS: Final = (
@@ -105,7 +105,7 @@ DEPTH_SPECS: Final = (
     _da3("da3-base", "Depth Anything 3 Base: depth, focal length and camera", "depth-anything/DA3-BASE", 541_000_000),
     _da3(
         "da3-large",
-        "Depth Anything 3 Large: depth, focal length and camera",
+        "Depth Anything 3 Large: depth, lens and camera",
         "depth-anything/DA3-LARGE-1.1",
         1_644_000_000,
         _NC,
