@@ -14,8 +14,8 @@ import numpy as np
 from ex4d.depth.depthcrafter import files
 from ex4d.depth.depthcrafter.conversion import normalised, one_channel, upstream_depth
 from ex4d.depth.depthcrafter.frame_size import UNIT, network_size
-from ex4d.depth.depthcrafter.memory import peak_bytes
-from ex4d.depth.door import DepthRequest, Estimate, Gives, Nature
+from ex4d.depth.depthcrafter.memory import peak_bytes, weight_bytes
+from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature
 from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator, of_registry
 from ex4d.models.places import need_model
 from ex4d.models.registry import MODELS
@@ -40,7 +40,7 @@ class DepthCrafterDepth(NetworkEstimator):
     label = "DepthCrafter (research only)"
     licence = "; ".join(MODELS[name].licence for name in (_MODEL, _SVD))
     commercial_use = False
-    gives = "either"  # which, the conversion says
+    gives: GivesInAll = "either"  # which, the conversion says
     steady = True
     size = MODELS[_MODEL].size + MODELS[_SVD].size
     packages = ("diffusers",)
@@ -121,7 +121,8 @@ class DepthCrafterDepth(NetworkEstimator):
     def peak(self, network: Network, height: int, width: int, values: Mapping[str, Value]) -> int:
         """See `NetworkEstimator`; for a clip that is at least as long as the window."""
         size = network_size(height, width, int(values["max_res"]))
-        return peak_bytes(*size, int(values["window"]), int(values["chunk"]))
+        weights = weight_bytes(self.where(network), need_model(_SVD))
+        return peak_bytes(weights, *size, int(values["window"]), int(values["chunk"]))
 
     def smaller(self) -> str:
         """See `NetworkEstimator`."""

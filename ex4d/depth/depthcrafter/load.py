@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ex4d.depth.depthcrafter import files
+from ex4d.depth.depthcrafter.memory import WIDE
 from ex4d.depth.depthcrafter.unet import frame_by_frame, look_at_own_frame, tell_between_layers
 from ex4d.depth.door import Progress
 from ex4d.depth.rig import Rig
@@ -90,7 +91,7 @@ def load_networks(
     config = read_config(svd / files.VAE_CONFIG)
     vae = without_weights("vae", lambda: AutoencoderKLTemporalDecoder.from_config(config))
     # Stable Video Diffusion says that its encoder overflows in half precision.
-    wide = ("encoder", "quant_conv") if vae.config.force_upcast else ()
+    wide = WIDE if vae.config.force_upcast else ()
     _fill(vae, svd / files.VAE, rig, progress, wide)
     about = read_config(svd / files.IMAGE_ENCODER_CONFIG)
     image_encoder = without_weights(
