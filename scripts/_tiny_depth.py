@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import save_file
 
 # What Stable Video Diffusion XT publishes as its scheduler's config.
 SVD_SCHEDULER: dict[str, Any] = {
@@ -196,6 +197,101 @@ def _hub_config(family: str, more: dict[str, Any]) -> Any:
     }
     encoders = {f"{name}_model_config": dict(encoder) for name in ("image", "patch", "fov")}
     return DepthProConfig(**{**values, **encoders, **more})
+
+
+def write_vda(
+    folder: Path, metric: bool = False, seed: int = 0, kind: Literal["safetensors", "pth"] = "safetensors"
+) -> Path:
+    """Video-Depth-Anything in small, one file as it is published: a flat table of tensors under their original names.
+
+    Args:
+        folder: is made; a file of that name in it is replaced.
+        metric: under the name of the weights in metres. The tensors are the same.
+        seed: of the weights.
+        kind: "pth", as it is published, or what `ex4d models convert` makes of it.
+
+    Returns:
+        The file.
+    """
+    file = folder / f"{'metric_' if metric else ''}video_depth_anything_vits.{kind}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _seeded(seed):
+        tensors = {name: _vda_values(name, shape) for name, shape in vda_shapes().items()}
+    if kind == "safetensors":
+        save_file(tensors, file)
+    else:
+        torch.save(tensors, file)
+    return file
+
+
+def vda_shapes(
+    width: int = 64, depth: int = 4, features: int = 32, channels: tuple[int, ...] = (16, 24, 32, 32)
+) -> dict[str, tuple[int, ...]]:
+    """Original names of Video-Depth-Anything's tensors, and their shapes in a network of these sizes."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(name: str, *shape: int, bias: bool = True) -> None:
+        """A layer: its weight, and a bias for each of its outputs."""
+        shapes[f"{name}.weight"] = shape
+        if bias:
+            shapes[f"{name}.bias"] = shape[:1]
+
+    image, time = "pretrained", 32
+    shapes |= {f"{image}.cls_token": (1, 1, width), f"{image}.mask_token": (1, width)}
+    shapes[f"{image}.pos_embed"] = (1, 37 * 37 + 1, width)
+    add(f"{image}.patch_embed.proj", width, 3, 14, 14)
+    add(f"{image}.norm", width)
+    for block in (f"{image}.blocks.{index}" for index in range(depth)):
+        shapes |= {f"{block}.{scale}.gamma": (width,) for scale in ("ls1", "ls2")}
+        add(f"{block}.norm1", width)
+        add(f"{block}.norm2", width)
+        add(f"{block}.attn.qkv", 3 * width, width)
+        add(f"{block}.attn.proj", width, width)
+        add(f"{block}.mlp.fc1", 4 * width, width)
+        add(f"{block}.mlp.fc2", width, 4 * width)
+    for level, each in enumerate(channels):
+        add(f"head.projects.{level}", each, width, 1, 1)
+        add(f"head.scratch.layer{level + 1}_rn", features, each, 3, 3, bias=False)
+        for unit in (f"head.scratch.refinenet{level + 1}.resConfUnit{number}" for number in (1, 2)):
+            add(f"{unit}.conv1", features, features, 3, 3)
+            add(f"{unit}.conv2", features, features, 3, 3)
+        add(f"head.scratch.refinenet{level + 1}.out_conv", features, features, 1, 1)
+    for level, size in ((0, 4), (1, 2), (3, 3)):
+        add(f"head.resize_layers.{level}", channels[level], channels[level], size, size)
+    add("head.scratch.output_conv1", features // 2, features, 3, 3)
+    add("head.scratch.output_conv2.0", 32, features // 2, 3, 3)
+    add("head.scratch.output_conv2.2", 1, 32, 1, 1)
+    for index, each in enumerate((*channels[2:], features, features)):
+        module = f"head.motion_modules.{index}.temporal_transformer"
+        block = f"{module}.transformer_blocks.0"
+        add(f"{module}.norm", each)
+        add(f"{module}.proj_in", each, each)
+        add(f"{module}.proj_out", each, each)
+        for number in range(2):
+            attention = f"{block}.attention_blocks.{number}"
+            shapes[f"{attention}.pos_encoder.pe"] = (1, time, each)
+            for part in ("to_q", "to_k", "to_v"):
+                add(f"{attention}.{part}", each, each, bias=False)
+            add(f"{attention}.to_out.0", each, each)
+            add(f"{block}.norms.{number}", each)
+        add(f"{block}.ff_norm", each)
+        add(f"{block}.ff.net.0.proj", 8 * each, each)
+        add(f"{block}.ff.net.2", each, 4 * each)
+    return shapes
+
+
+def _vda_values(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Random numbers that keep what goes through the network about as large as it is."""
+    if name.endswith(".pe"):
+        rows, channels = shape[1:]
+        turns = torch.arange(rows)[:, None] * 10000.0 ** (-torch.arange(0, channels, 2) / channels)
+        return torch.stack([turns.sin(), turns.cos()], dim=-1).reshape(shape)
+    if name == "head.scratch.output_conv2.2.bias":
+        return torch.full(shape, 2.0)  # depth that is above zero nearly everywhere
+    if name.endswith(".weight") and len(shape) > 1:
+        return torch.randn(shape) / (torch.Size(shape).numel() / shape[0]) ** 0.5
+    middle = 1.0 if "norm" in name and name.endswith(".weight") else 0.5 if name.endswith(".gamma") else 0.0
+    return middle + 0.1 * torch.randn(shape)
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from ex4d.depth.door import DepthEstimator
 from ex4d.depth.draft import DraftDepth
 from ex4d.depth.file import FileDepth
 from ex4d.depth.hub import DepthAnything, DepthPro
+from ex4d.depth.vda import VideoDepthAnything
 
 _DOORS: tuple[DepthEstimator, ...] = (
     FileDepth(),
+    VideoDepthAnything(),
     DepthCrafterDepth(),
     DepthAnything3(),
     DepthPro(),
