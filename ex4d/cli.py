@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `ex4d` command: recon, reshoot, generate, sheet, export, evaluate, models, doctor."""
+"""The `ex4d` command: recon, reshoot, generate, depth, sheet, export, evaluate, models, doctor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ex4d import shot_command
+from ex4d.depth import command as depth_command
 from ex4d.evaluate import geometry_command
 from ex4d.export import command as export_command
 from ex4d.generate import command as generate_command
@@ -76,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     shot_command.add_recon(commands)
     shot_command.add_reshoot(commands)
     generate_command.add_generate(commands)
+
+    depth = commands.add_parser("depth", help="a clip's depth as an EXR sequence, for a compositor")
+    depth_command.add_arguments(depth)
+    depth.set_defaults(run=depth_command.run)
 
     sheet = commands.add_parser("sheet", help="one picture: source, conditioning, result at five frames")
     sheet.add_argument("--scene", type=Path, required=True, help="folder of a reconstructed scene")
@@ -144,7 +149,7 @@ def _flicker(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from ex4d.doctor import doors, models, parts, torch_here, wan_parts
+    from ex4d.doctor import about_depth, depth_facts, doors, models, parts, torch_here, wan_parts
     from ex4d.versions import project_version
 
     found = [(kind, door, *door.available()) for kind, door in doors()]
@@ -159,6 +164,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
                 "commercial_use": door.commercial_use,
                 "available": works,
                 "reason": reason,
+                **(depth_facts(door.name) if kind == "depth" else {}),
             }
             for kind, door, works, reason in found
         ]
@@ -176,10 +182,12 @@ def _doctor(arguments: argparse.Namespace) -> None:
     for kind, door, works, reason in found:
         state = "works" if works else f"missing: {reason}"
         paid = "commercial use allowed" if door.commercial_use else "NOT for commercial use"
-        print(f"{kind:11}{door.name:12}{state}\n{'':23}{door.label}\n{'':23}{door.licence}; {paid}")
+        lines = [state, door.label, f"{door.licence}; {paid}"]
+        lines += [about_depth(door.name)] if kind == "depth" else []
+        print(f"{kind:11}{door.name:22}" + f"\n{'':33}".join(lines))
     print("\nPyTorch")
     if torch is None:
-        print("  missing: pip install ex4d-blender[wan]")
+        print("  missing: pip install ex4d-blender[wan], or [depth] for depth alone")
     else:
         print(f"  {torch.version}, {f'CUDA {torch.cuda}' if torch.cuda else 'without CUDA'}")
         for card in torch.cards:
@@ -193,7 +201,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
         paid = "" if model.commercial_use else f"; NOT free for commercial use ({model.licence})"
         print(f"  {model.name:24}{gigabytes(model.size):>9}  {model.path}{paid}")
     print("  see `ex4d models list` for what there is")
-    for title, packages in (("built on", parts()), ("for generators with weights", wan_parts())):
+    for title, packages in (("built on", parts()), ("for estimators and generators with weights", wan_parts())):
         print(f"\n{title}")
         for part in packages:
             print(f"  {part.name:24}{part.version or 'missing':12} {part.licence}")

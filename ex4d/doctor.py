@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from typing import Any
 
 from ex4d.depth import DEPTH_DOORS
 from ex4d.doors import Door
 from ex4d.generate import GENERATORS
 from ex4d.media import ffmpeg
-from ex4d.models.places import find_model, present_size
+from ex4d.models.places import find_model, gigabytes, present_size
 from ex4d.models.registry import MODELS
 from ex4d.render import RASTERIZERS
 from shared_protocol.errors import Ex4dError
@@ -48,9 +49,32 @@ def parts() -> Iterator[Part]:
 
 
 def wan_parts() -> Iterator[Part]:
-    """The packages that the generators with weights need besides: the extras `models` and `wan`."""
+    """The packages that what has weights needs besides: the extras `models`, `depth` and `wan`."""
     yield from _packages("models")
+    yield from _packages("depth")
     yield from _packages("wan")
+
+
+_GIVES = {
+    "disparity": "relative: scale and shift are open",
+    "depth": "relative: the scale is open",
+    "metric": "in metres",
+    "either": "relative or in metres, by what it is given",
+}
+
+
+def depth_facts(name: str) -> dict[str, Any]:
+    """What is known of an estimator beyond what every door tells, as JSON values."""
+    door = DEPTH_DOORS[name]
+    return {"gives": door.gives, "steady": door.steady, "draft": door.draft, "size": door.size}
+
+
+def about_depth(name: str) -> str:
+    """The same for a person: one line."""
+    door = DEPTH_DOORS[name]
+    steady = "steady over time" if door.steady else "frame by frame"
+    weights = f"{gigabytes(door.size)} of weights" if door.size else "no weights"
+    return f"{_GIVES[door.gives]}; {steady}; {weights}"
 
 
 @dataclass(frozen=True)

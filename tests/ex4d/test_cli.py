@@ -170,12 +170,17 @@ def test_the_doctor_lists_every_door_with_its_licence(capsys: pytest.CaptureFixt
     doors = {(door["kind"], door["name"]): door for door in told["doors"]}
     assert {("depth", "file"), ("depth", "draft"), ("rasterizer", "numba"), ("generator", "preview")} <= set(doors)
     assert all(door["licence"] for door in doors.values())
+    pro = doors["depth", "depth-pro"]
+    assert (pro["gives"], pro["steady"], pro["draft"], pro["commercial_use"]) == ("metric", False, False, False)
+    assert pro["size"] > 1_000_000_000
     parts = {part["name"]: part for part in told["parts"]}
     assert {"numpy", "numba", "opencv-contrib-python-headless", "OpenEXR", "pyzmq", "ffmpeg (a program)"} <= set(parts)
     assert all(part["version"] and part["licence"] for part in parts.values())
     assert "pytest" not in parts, "what the tests need is no part of the product"
     assert run("doctor") == 0
-    assert "preview" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "preview" in said
+    assert "in metres; frame by frame; 1.9 GB of weights" in said
 
 
 def test_wrong_input_gives_one_line_and_status_2(
