@@ -22,6 +22,7 @@ import numpy as np
 
 from ex4d.cameras import save_path, stretched
 from ex4d.clip import read_clip
+from ex4d.depth.as_upstream import as_upstream
 from ex4d.depth.choose import Choice
 from ex4d.depth.kept import KeptDepth
 from ex4d.depth.known.values import Known
@@ -111,7 +112,7 @@ def reconstruct(
     upstream = options.geometry == "upstream"
     wish = DepthOptions(
         estimator=options.estimator,
-        options=options.depth_options,
+        options={**(as_upstream(options.estimator) if upstream else {}), **options.depth_options},
         files=depth_files,
         first=options.first,
         focal=options.focal,
