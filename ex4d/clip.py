@@ -12,6 +12,7 @@ import numpy as np
 
 from ex4d.media.decode import Decoded, movie_size, name_of
 from ex4d.media.encode import write_h264
+from ex4d.media.lens_metadata import FileLens, lens_of_movie, lens_of_picture
 from ex4d.media.probe import Movie, probe
 from ex4d.media.rate import Rate, settle, spoken
 from ex4d.media.sequence import expand, is_picture, read_picture
@@ -111,7 +112,8 @@ def _read_movie(path: Path, first: int, count: int, fps: Fraction | None, max_si
         notes.append(f"{count} frames were asked for; the clip has {len(frames)} from frame {first + 1} on")
     if fps is not None and fps != rate.fps:
         notes.append(f"played at {spoken(fps)} fps instead of its own {spoken(rate.fps)}")
-    return Clip(frames, fps or rate.fps, name_of(path), tuple(notes), max(size) / max(square))
+    lens = lens_of_movie(path, *square, square=movie.pixel_aspect == 1)
+    return _clip(frames, fps or rate.fps, name_of(path), notes, max(size) / max(square), lens)
 
 
 def _resampled_length(movie: Movie, rate: Rate) -> int:
@@ -172,7 +174,14 @@ def _read_sequence(
     if fps is None:
         notes.append("image files carry no frame rate; 24 fps is assumed")
     name = files[0].stem.rstrip("0123456789").rstrip("._- ") or files[0].parent.name or "sequence"
-    return Clip(frames, fps or Fraction(24), name, tuple(notes), max(size) / max(square))
+    lens = lens_of_picture(wanted[0], *square)
+    return _clip(frames, fps or Fraction(24), name, notes, max(size) / max(square), lens)
+
+
+def _clip(frames: U8, fps: Fraction, name: str, notes: list[str], scale: float, lens: FileLens | None) -> Clip:
+    if lens is None:
+        return Clip(frames, fps, name, tuple(notes), scale)
+    return Clip(frames, fps, name, tuple(notes), scale, lens.focal * scale, lens.told)
 
 
 def scaled_size(width: int, height: int, max_side: int) -> tuple[int, int]:

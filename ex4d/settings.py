@@ -14,6 +14,16 @@ Value = str | int | float | bool
 
 _LARGEST: Final = sys.float_info.max
 _SHOWN: Final = 20  # characters of a number in a message
+_ANSWERS: Final = {
+    "yes": True,
+    "true": True,
+    "on": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "off": False,
+    "0": False,
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,24 @@ def read_settings(
             has = f"Its options: {', '.join(known)}." if known else "It has none: leave it out."
             raise Ex4dError(BAD_INPUT, f"The {kind} '{owner}' has no option '{name}'.", has)
     return {name: _value(setting, options.get(name, setting.default)) for name, setting in known.items()}
+
+
+def from_text(setting: Setting, text: str) -> Value:
+    """A value as it is typed: of the setting's type, its range not checked yet.
+
+    Raises:
+        Ex4dError: BAD_INPUT for a text that is not a number, or neither yes nor no, where that is wanted.
+    """
+    kind = type(setting.default)
+    if kind is str:
+        return text
+    try:
+        if kind is bool:
+            return _ANSWERS[text.strip().lower()]
+        return int(text) if kind is int else float(text)
+    except (KeyError, ValueError) as error:
+        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise Ex4dError(BAD_INPUT, f"{setting.name} is {wanted}, not '{text}'.", setting.help) from error
 
 
 def _value(setting: Setting, value: Value) -> Value:

@@ -12,8 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ex4d.arguments import at_least_one, number, seed, whole
+from ex4d.arguments import at_least_one, seed, whole
 from ex4d.console import PARTS, Console, output_folder
+from ex4d.depth.arguments import DECIDES, depth_wish
+from ex4d.depth.arguments import add_arguments as add_depth_arguments
 from ex4d.generate.chosen import Chosen, add_arguments, chosen
 from ex4d.mesh.surface import GEOMETRIES
 from ex4d.render import RenderOptions
@@ -24,7 +26,7 @@ from shared_protocol.moves import MOVES
 
 # What decides a re-shoot beside its generator.
 _SHOT = (
-    *("input_video", "cam", "camera", "source_camera", "num_frames", "depth", "depth_kind", "estimator", "focal"),
+    *("input_video", "cam", "camera", "num_frames", *DECIDES),
     *("max_side", "geometry", "persist", "lead_in", "rasterizer"),
 )
 
@@ -65,12 +67,6 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     camera = parser.add_mutually_exclusive_group(required=True)
     camera.add_argument("--cam", choices=MOVES, help="a preset move")
     camera.add_argument("--camera", type=Path, help="a camera path, .json or .npz")
-    parser.add_argument(
-        "--source_camera",
-        type=Path,
-        metavar="FILE",
-        help="how the source camera moved: a camera path as for --camera, which then stands in the same world",
-    )
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument(
         "--num_frames",
@@ -78,10 +74,6 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="frames used from the start, of clip and camera (default: all)",
     )
-    parser.add_argument("--depth", type=Path, help="depth of the clip: .npz, or folder of EXR or 16-bit PNG")
-    parser.add_argument("--depth_kind", choices=("auto", "depth", "disparity"), default="auto")
-    parser.add_argument("--estimator", default="auto", help="see `ex4d doctor` (default: the file, else draft)")
-    parser.add_argument("--focal", type=number, help="focal length in pixels (default: 500/512 of the longest side)")
     parser.add_argument("--max_side", type=whole, default=1280, help="larger pictures are scaled down (0: never)")
     parser.add_argument(
         "--geometry",
@@ -101,6 +93,7 @@ def _add_shot_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rasterizer", default="numba", help="see `ex4d doctor` (default: numba)")
     parser.add_argument("--seed", type=seed, default=0, help="of everything that is drawn at random (default: 0)")
+    add_depth_arguments(parser)
 
 
 def _condition(
@@ -121,12 +114,13 @@ def _condition(
 
     given = None if arguments.camera is None else load_path(arguments.camera)  # said now, not after minutes of work
     scene_folder, conditioning = (work / part for part in PARTS)
-    source_camera = None if arguments.source_camera is None else load_path(arguments.source_camera)
+    wish = depth_wish(arguments)
     options = pipeline.ReconstructOptions(
-        estimator=arguments.estimator,
-        depth_options={} if arguments.depth is None else {"depth_kind": arguments.depth_kind},
+        estimator=wish.estimator,
+        depth_options=wish.options,
         count=arguments.num_frames,
-        focal=arguments.focal,
+        focal=wish.focal,
+        lens=wish.lens,
         max_side=arguments.max_side,
         geometry=arguments.geometry,
     )
@@ -141,10 +135,15 @@ def _condition(
     rasterizer = choose(RASTERIZERS, arguments.rasterizer, "rasterizer")
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
-    depth = [] if arguments.depth is None else [arguments.depth]
     if not (scene_folder / "scene.json").exists():  # else an earlier run of the same command got this far
         pipeline.reconstruct(
-            scene_folder, [arguments.input_video], depth, options, console, source_camera=source_camera
+            scene_folder,
+            [arguments.input_video],
+            list(wish.files),
+            options,
+            console,
+            source_camera=wish.source_camera,
+            known=wish.known,
         )
     scene = load_scene(scene_folder)
     console.end()
@@ -154,8 +153,8 @@ def _condition(
     if given is not None:
         # Frame k of the path goes with frame k of the clip, so the clip's rate is the shot's.
         path = replace(given, fps=scene.clip.fps)
-        if source_camera is not None:
-            path = rebased(path, source_camera.world_from_camera[0])
+        if wish.source_camera is not None:
+            path = rebased(path, wish.source_camera.world_from_camera[0])
         name = arguments.camera.stem
         if arguments.num_frames:  # of the start: of the camera as of the clip
             path = replace(path, world_from_camera=path.world_from_camera[:total], intrinsics=path.intrinsics[:total])

@@ -33,7 +33,8 @@ class Clip:
     name: str
     notes: tuple[str, ...] = ()  # what the reader did on the way in, for a person ("rotated by 90 degrees")
     scale: float = 1.0  # width of `frames` over that of the upright, square-pixel picture in the file
-    focal: float | None = None  # pixels of `frames`, where the file tells it
+    focal: float | None = None  # pixels of `frames`, where the file tells it ...
+    lens: str = ""  # ... and how it does, for a person ("26 mm, equivalent of 35 mm film")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,7 @@ from textwrap import shorten
 from typing import Any
 
 from ex4d.generate.door import Generator
-from ex4d.settings import Setting, Value
-from shared_protocol.errors import BAD_INPUT, Ex4dError
+from ex4d.settings import Setting, Value, from_text
 
 # The public code's names of flags (generate.py), for settings that are called otherwise here.
 ALIASES = {
@@ -118,8 +117,4 @@ def _value(setting: Setting, text: str | bool) -> Value:
             return text
         files = text.split(",") if setting.name in _FILE_LISTS else [text]
         return ", ".join(str(Path(file.strip()).expanduser().absolute()) for file in files)
-    try:
-        return int(text) if kind is int else float(text)
-    except ValueError as error:
-        wanted = "a whole number" if kind is int else "a number"
-        raise Ex4dError(BAD_INPUT, f"{setting.name} is {wanted}, not '{text}'.", setting.help) from error
+    return from_text(setting, text)

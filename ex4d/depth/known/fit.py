@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ex4d.depth.door import Progress, nobody
-from ex4d.depth.known.ground import find_ground
-from ex4d.depth.known.measures import fit_lengths, lengths
+from ex4d.depth.known.ground import check_picks, find_ground
+from ex4d.depth.known.measures import check_measures, fit_lengths, lengths
 from ex4d.depth.known.points import fit_points
 from ex4d.depth.known.solve import NEVER, Solved
-from ex4d.depth.known.values import Known, WorldPoints
+from ex4d.depth.known.values import Known, KnownPoints
 from ex4d.source_camera.rescale import rescale
 from ex4d.values import F32, CameraPath, Clip, DepthVideo
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -55,7 +55,7 @@ def in_real_units(
     Raises:
         Ex4dError: BAD_INPUT for points outside the picture or the clip, or where nothing can be fitted.
     """
-    check_known(known)
+    check_known(known, clip)
     fit = _fit(depth, clip, known, camera, progress, shift)
     others = "; ".join(check_against(depth.z, clip, known, camera, fit.scale, fit.shift, fit.source))
     if others:
@@ -64,8 +64,9 @@ def in_real_units(
     return replace(depth, notes=(*depth.notes, fit.note), metric=True), fit
 
 
-def check_known(known: Known) -> None:
+def check_known(known: Known, clip: Clip) -> None:
     """Raises Ex4dError(BAD_INPUT) for what cannot be meant, before anything is estimated."""
+    check_measures(known.measures, clip)
     height = known.camera_height
     if height is not None and not (np.isfinite(height) and height > 0.0):
         raise Ex4dError(
@@ -73,12 +74,14 @@ def check_known(known: Known) -> None:
             f"A camera height of {height:g} cannot be used.",
             "Give the height of the first frame's camera above the ground in scene units, above zero.",
         )
-    if known.ground and height is None:
-        raise Ex4dError(
-            BAD_INPUT,
-            "Points on the ground were picked, but not how high the camera stands above it.",
-            "Give the camera's height as well.",
-        )
+    if known.ground:
+        if height is None:
+            raise Ex4dError(
+                BAD_INPUT,
+                "Points on the ground were picked, but not how high the camera stands above it.",
+                "Give the camera's height as well.",
+            )
+        check_picks(known.ground, clip)
 
 
 def check_against(
@@ -104,15 +107,9 @@ def check_against(
 
 
 def _fit(depth: DepthVideo, clip: Clip, known: Known, camera: CameraPath, progress: Progress, shift: bool) -> KnownFit:
-    if isinstance(known.points, WorldPoints):
-        raise Ex4dError(
-            BAD_INPUT,
-            "The known points are places in the world of a source camera, and there is no camera path.",
-            "Give the source camera's path with them, or points with their depth.",
-        )
-    # Two of them fix scale and shift without a third to tell: a metric estimator is trusted more than that.
-    shift_from = NEVER if not shift else 3 if depth.metric else 2
-    if known.points is not None:
+    # Two of them fix scale and shift without a third to tell: only disparity, whose shift is open, needs that.
+    shift_from = NEVER if not shift else 2 if depth.facts.get("gives") == "disparity" else 3
+    if isinstance(known.points, KnownPoints):
         solved, count = fit_points(
             depth.z,
             clip,

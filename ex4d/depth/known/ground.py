@@ -87,8 +87,12 @@ def find_ground(z: F32, clip: Clip, camera: CameraPath, picks: Sequence[Pick] = 
     return found
 
 
-def _picked_area(picks: Sequence[Pick], clip: Clip, still: Bool) -> tuple[list[int], Bool]:
-    """Frames that points were picked in, and [H, W] what lies between the points."""
+def check_picks(picks: Sequence[Pick], clip: Clip) -> F64:
+    """[N, 2] points on the ground in pixels of the clip's frames.
+
+    Raises:
+        Ex4dError: BAD_INPUT for too few or too many, for points outside the clip or in a line.
+    """
     if len(picks) < FEWEST or len(picks) > MOST:
         raise Ex4dError(
             BAD_INPUT,
@@ -98,6 +102,17 @@ def _picked_area(picks: Sequence[Pick], clip: Clip, still: Bool) -> tuple[list[i
     at = np.array(
         [placed(f"Ground point {number}", pick.frame, (pick.x, pick.y), clip) for number, pick in enumerate(picks, 1)]
     )
+    spread = np.linalg.svd(at - at.mean(axis=0), compute_uv=False) / np.sqrt(len(at))
+    if spread[1] < _LINE * max(clip.frames.shape[1:3]):
+        raise Ex4dError(
+            BAD_INPUT, "The points picked on the ground lie in a line.", "Pick one more to the side, nearer or further."
+        )
+    return at
+
+
+def _picked_area(picks: Sequence[Pick], clip: Clip, still: Bool) -> tuple[list[int], Bool]:
+    """Frames that points were picked in, and [H, W] what lies between the points."""
+    at = check_picks(picks, clip)
     moved = next((pick for pick in picks if not still[pick.frame]), None)
     if moved is not None:
         raise Ex4dError(
@@ -105,13 +120,7 @@ def _picked_area(picks: Sequence[Pick], clip: Clip, still: Bool) -> tuple[list[i
             f"A ground point was picked in frame {moved.frame + 1}, where the camera stands elsewhere than in frame 1.",
             "Pick ground points in the first frame: the height is that of its camera.",
         )
-    height, width = clip.frames.shape[1:3]
-    spread = np.linalg.svd(at - at.mean(axis=0), compute_uv=False) / np.sqrt(len(at))
-    if spread[1] < _LINE * max(width, height):
-        raise Ex4dError(
-            BAD_INPUT, "The points picked on the ground lie in a line.", "Pick one more to the side, nearer or further."
-        )
-    area = np.zeros((height, width), np.uint8)
+    area = np.zeros(clip.frames.shape[1:3], np.uint8)
     cv2.fillConvexPoly(area, cv2.convexHull((at - 0.5).round().astype(np.int32)), 1)
     return sorted({pick.frame for pick in picks}), area.astype(np.bool_)
 

@@ -41,14 +41,8 @@ class Lengths:
         return np.where(np.isfinite(length), length, np.inf)
 
 
-def lengths(z: F32, clip: Clip, measures: Sequence[Measure], lens: F64) -> Lengths:
-    """Measures looked up in depth.
-
-    Args:
-        z: [T, H, W].
-        clip: the pictures.
-        measures: at least one.
-        lens: [T, 4] fx, fy, cx, cy.
+def check_measures(measures: Sequence[Measure], clip: Clip) -> list[F64]:
+    """[2, 2] both points of each measure, in pixels of the clip's frames.
 
     Raises:
         Ex4dError: BAD_INPUT for a distance that is not above zero, points outside the clip or on one another,
@@ -56,8 +50,7 @@ def lengths(z: F32, clip: Clip, measures: Sequence[Measure], lens: F64) -> Lengt
     """
     if len(measures) > MOST:
         raise Ex4dError(BAD_INPUT, f"{len(measures)} measured distances were given.", f"Give {MOST} at most.")
-    ends: list[F64] = []
-    disparity: list[tuple[float, float]] = []
+    found = []
     for number, measure in enumerate(measures, 1):
         if not (np.isfinite(measure.distance) and measure.distance > 0.0):
             raise Ex4dError(
@@ -75,10 +68,29 @@ def lengths(z: F32, clip: Clip, measures: Sequence[Measure], lens: F64) -> Lengt
                 f"Both points of measure {number} are the same pixel ({measure.a[0]:.6g}, {measure.a[1]:.6g}).",
                 "Pick two points that lie apart in the picture.",
             )
-        frame = z[measure.frame]
-        ends.append(rays(np.array([a, b]), lens[measure.frame]))
-        disparity.append((picked_disparity(frame, *a), picked_disparity(frame, *b)))
-    return Lengths(np.stack(ends), np.array(disparity), np.array([measure.distance for measure in measures]))
+        found.append(np.array([a, b]))
+    return found
+
+
+def lengths(z: F32, clip: Clip, measures: Sequence[Measure], lens: F64) -> Lengths:
+    """Measures looked up in depth.
+
+    Args:
+        z: [T, H, W].
+        clip: the pictures.
+        measures: at least one.
+        lens: [T, 4] fx, fy, cx, cy.
+
+    Raises:
+        Ex4dError: as `check_measures`.
+    """
+    ends = check_measures(measures, clip)
+    disparity = [
+        [picked_disparity(z[measure.frame], *end) for end in pair.tolist()]
+        for measure, pair in zip(measures, ends, strict=True)
+    ]
+    ray = [rays(pair, lens[measure.frame]) for measure, pair in zip(measures, ends, strict=True)]
+    return Lengths(np.stack(ray), np.array(disparity), np.array([measure.distance for measure in measures]))
 
 
 def fit_lengths(found: Lengths, *, shift_from: int) -> Solved:
