@@ -17,7 +17,10 @@ from safetensors.torch import load_file, save_file
 from ex4d.depth import DEPTH_DOORS
 from ex4d.depth.depthcrafter.conversion import normalised, upstream_depth
 from ex4d.depth.door import DepthRequest, Estimate
-from ex4d.values import Clip
+from ex4d.images import write_png
+from ex4d.pipeline import ReconstructOptions, reconstruct
+from ex4d.scene import load_scene
+from ex4d.values import BORDER, Clip
 from scripts._tiny_depth import write_depthcrafter
 from shared_protocol.errors import BAD_INPUT, CANCELLED, LIMIT, NOT_FOUND, UNAVAILABLE, Ex4dError
 
@@ -222,3 +225,30 @@ def test_a_short_clip_needs_less_than_a_full_window(models: Path, monkeypatch: p
     message = refused(LIMIT, Clip(np.zeros((60, 576, 1024, 3), np.uint8), Fraction(24), "test"), **large)
     assert "max_res" in message
     assert len(frames_of(clip(1), **large)) == 1
+
+
+class Deaf:
+    """Listens to nothing."""
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        pass
+
+    def file(self, name: str) -> None:
+        pass
+
+    def glimpse(self, picture: np.ndarray) -> None:
+        pass
+
+
+def test_upstream_geometry_lifts_depth_of_the_public_code_as_it_comes(models: Path, tmp_path: Path) -> None:
+    pictures = clip(2)
+    files = [tmp_path / f"{index:04d}.png" for index in (1, 2)]
+    for file, picture in zip(files, pictures.frames, strict=True):
+        write_png(file, picture)
+    options = ReconstructOptions(
+        estimator="depthcrafter", depth_options={**SHORT, "commercial": False}, geometry="upstream"
+    )
+    reconstruct(tmp_path / "scene", files, [], options, Deaf())
+    scene = load_scene(tmp_path / "scene")
+    expected = np.stack([estimate.values for estimate in frames_of(pictures, conversion="upstream")])
+    np.testing.assert_allclose(scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER], expected, rtol=1e-6)
