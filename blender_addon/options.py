@@ -52,7 +52,7 @@ def _shared(found: tuple[Door, ...]) -> tuple[SettingInfo, ...]:
 
 def own(door: Door) -> tuple[SettingInfo, ...]:
     """The options of a door that not all of its kind have."""
-    everywhere = _shared(doors(door.kind)) if door.kind == DEPTH else ()
+    everywhere = _shared(runtime.doors(door.kind)) if door.kind == DEPTH else ()
     return tuple(s for s in door.settings if s not in everywhere)
 
 

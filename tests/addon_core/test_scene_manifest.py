@@ -70,6 +70,27 @@ def test_a_source_camera_that_moves_or_zooms_says_so(tmp_path):
     assert scene_manifest.from_dict(json.loads(json.dumps(scene_manifest.to_dict(moving))), "x") == moving
 
 
+def test_near_far_and_where_the_depth_comes_from_are_read():
+    origin = {
+        "depth": {"model": "vda-small", "licence": "CC-BY-NC-4.0", "commercial_use": False, "options": {}},
+        "known": {"source": "points", "count": 41, "agreeing": 0.95, "residual": 0.012, "scale": 2.0, "note": "x"},
+    }
+    manifest = scene_manifest.from_dict(
+        GOOD | {"near": 1.5, "far_depth": 20.0, "metric": True, "provenance": origin}, "x"
+    )
+    assert (manifest.near, manifest.far_depth, manifest.metric) == (1.5, 20.0, True)
+    assert (manifest.model, manifest.licence, manifest.commercial_use) == ("vda-small", "CC-BY-NC-4.0", False)
+    assert manifest.known == scene_manifest.Known("points", 41, 0.95, 0.012)
+    assert scene_manifest.from_dict(json.loads(json.dumps(scene_manifest.to_dict(manifest))), "x") == manifest
+
+
+def test_folders_of_earlier_releases_have_a_range_all_the_same():
+    old = scene_manifest.from_dict(GOOD, "x")
+    assert (old.near, old.far_depth, old.metric, old.commercial_use, old.known) == (2.5, 40.0, False, True, None)
+    flat = scene_manifest.from_dict(GOOD | {"near": 3.0, "far_depth": 3.0}, "x")
+    assert flat.far_depth > flat.near
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
@@ -88,6 +109,10 @@ def test_a_source_camera_that_moves_or_zooms_says_so(tmp_path):
         ({"pivot": -1.0}, BAD_INPUT, "not above zero"),
         ({"cx": float("inf")}, BAD_INPUT, "principal point"),
         ({"width": None}, BAD_INPUT, "wrong value"),
+        ({"near": -1.0}, BAD_INPUT, "not above zero"),
+        ({"far_depth": "far"}, BAD_INPUT, "wrong value"),
+        ({"provenance": []}, BAD_INPUT, "wrong value"),
+        ({"provenance": {"known": {"source": "points"}}}, BAD_INPUT, "wrong value"),
         ({"frames": 3, "camera": {"frames": [_still()] * 3}}, NOT_FOUND, r"0003\.png is missing"),
     ],
 )

@@ -198,3 +198,34 @@ def tracked_camera(scene: bpy.types.Scene, start: int, count: int) -> bpy.types.
         camera.data.keyframe_insert("lens", frame=start + k)
     camera.data.shift_x = 0.02
     return camera
+
+
+def tracked_film(folder: Path, size: tuple[int, int], poses: np.ndarray, focal: float) -> bpy.types.MovieClip:
+    """A solved movie clip: markers where random points are seen from the poses (OpenCV axes)."""
+    for t in range(len(poses)):
+        image = bpy.data.images.new("film", *size)
+        image.filepath_raw, image.file_format = str(folder / f"film_{t + 1:04d}.png"), "PNG"
+        image.save()
+        bpy.data.images.remove(image)
+    film = bpy.data.movieclips.load(str(folder / "film_0001.png"))
+    tracking = film.tracking
+    tracking.camera.sensor_width, tracking.camera.focal_length_pixels = 36.0, focal
+    points = np.random.default_rng(1).uniform((-0.2, -0.2, 5.0), (0.2, 0.2, 14.0), (40, 3))
+    points[:, :2] *= points[:, 2:]
+    for k, point in enumerate(points):
+        track = tracking.objects[0].tracks.new(name=f"point {k}", frame=1)
+        for t, pose in enumerate(poses):
+            x, y, z = pose[:3, :3].T @ (point - pose[:3, 3])
+            where = (focal * x / z / size[0] + 0.5, 0.5 - focal * y / z / size[1])
+            assert 0.0 < min(where) < max(where) < 1.0
+            track.markers.insert_frame(t + 1, co=where)
+    tracking.objects[0].keyframe_a, tracking.objects[0].keyframe_b = 1, len(poses)
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    area.type = "CLIP_EDITOR"
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        area.spaces.active.clip = film
+        bpy.ops.clip.solve_camera()
+    assert tracking.objects[0].reconstruction.is_valid
+    return film

@@ -15,7 +15,7 @@ from blender_addon import camera_moves, camera_path, keys, reconstruction, sourc
 from blender_addon.core import camera_math
 from shared_protocol.errors import BAD_INPUT, LIMIT, UNSUPPORTED, Ex4dError
 
-from .bench import tracked_camera
+from .bench import tracked_camera, tracked_film
 from .conftest import assert_same_triangles, mesh_arrays
 
 FRAMES = 6
@@ -229,7 +229,7 @@ def test_blenders_own_motion_tracking_gives_the_path_that_was_walked(scene, tmp_
         pan = 0.01 * (t - 12)
         turn = np.array([[np.cos(pan), 0, np.sin(pan)], [0, 1, 0], [-np.sin(pan), 0, np.cos(pan)]])
         walked[t, :3, :3], walked[t, :3, 3] = turn, (0.08 * t - 1.0, 0.1 * np.sin(t / 4.0), 0.02 * t)
-    film = _tracked_film(tmp_path, size, walked, focal)
+    film = tracked_film(tmp_path, size, walked, focal)
     film.frame_start = 101
     camera = bpy.data.objects.new("solved", bpy.data.cameras.new("solved"))
     scene.collection.objects.link(camera)
@@ -250,37 +250,6 @@ def test_blenders_own_motion_tracking_gives_the_path_that_was_walked(scene, tmp_
     assert scale > 0.0
     assert np.allclose(scale * steps, wanted, atol=1e-4)
     assert all(frame["fx"] == pytest.approx(focal, rel=1e-5) for frame in frames)
-
-
-def _tracked_film(folder: Path, size: tuple[int, int], poses: np.ndarray, focal: float) -> bpy.types.MovieClip:
-    """A solved movie clip: markers where random points are seen from the poses (OpenCV axes)."""
-    for t in range(len(poses)):
-        image = bpy.data.images.new("film", *size)
-        image.filepath_raw, image.file_format = str(folder / f"film_{t + 1:04d}.png"), "PNG"
-        image.save()
-        bpy.data.images.remove(image)
-    film = bpy.data.movieclips.load(str(folder / "film_0001.png"))
-    tracking = film.tracking
-    tracking.camera.sensor_width, tracking.camera.focal_length_pixels = 36.0, focal
-    points = np.random.default_rng(1).uniform((-0.2, -0.2, 5.0), (0.2, 0.2, 14.0), (40, 3))
-    points[:, :2] *= points[:, 2:]
-    for k, point in enumerate(points):
-        track = tracking.objects[0].tracks.new(name=f"point {k}", frame=1)
-        for t, pose in enumerate(poses):
-            x, y, z = pose[:3, :3].T @ (point - pose[:3, 3])
-            where = (focal * x / z / size[0] + 0.5, 0.5 - focal * y / z / size[1])
-            assert 0.0 < min(where) < max(where) < 1.0
-            track.markers.insert_frame(t + 1, co=where)
-    tracking.objects[0].keyframe_a, tracking.objects[0].keyframe_b = 1, len(poses)
-    window = bpy.context.window_manager.windows[0]
-    area = window.screen.areas[0]
-    area.type = "CLIP_EDITOR"
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=window, area=area, region=region):
-        area.spaces.active.clip = film
-        bpy.ops.clip.solve_camera()
-    assert tracking.objects[0].reconstruction.is_valid
-    return film
 
 
 def test_keys_are_straight_lines_whatever_the_preferences_say(scene):
