@@ -122,7 +122,7 @@ def _clean(raw: Raw, clip: Clip, nature: Nature, stage: Mapping[str, Value], pro
     if _wanted(stage["steady"], network and not nature.steady):
         notes += steady_depth(z, clip.frames, progress)
     if _wanted(stage["sky"], network):
-        notes += push_sky(z, clip.frames, raw.sky, progress)
+        notes += push_sky(z, clip.frames, raw.sky, raw.gives == "metric", progress)
     return notes
 
 

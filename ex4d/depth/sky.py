@@ -1,22 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sky: found in the picture, and pushed far away."""
+"""Sky: found in the picture or told, and pushed far away."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from ex4d.depth.door import Progress
+from ex4d.depth.sky_finder import SkyFinder, find_sky
+from ex4d.on_disk import streamed
 from ex4d.values import F32, U8, Bool
 
+BEYOND = 10.0  # the sky lies this many times as far as the 99th percentile of what is no sky
+_SAMPLED = 5000  # pixels of a frame, for that percentile
 
-def push_sky(z: F32, frames: U8, known: Bool | None, progress: Progress) -> list[str]:
-    """Changes z [T, H, W] in place. Returns notes for a person.
+
+def push_sky(z: F32, frames: U8, known: Bool | None, metric: bool, progress: Progress) -> list[str]:
+    """Changes z [T, H, W] in place: all sky of the clip gets one depth, so that nothing tears within it.
 
     Args:
         z: depth.
         frames: [T, H, W, 3] sRGB.
         known: [T, H, W] the sky, where somebody knows it; None: it is looked for.
+        metric: z is in metres, so that what is near is no sky.
         progress: told at each frame; may raise.
+
+    Returns:
+        Notes for a person.
 
     Raises:
         Ex4dError: whatever `progress` raises.
     """
-    return []
+    finder = find_sky(z, frames, metric) if known is None else None
+    if known is None and finder is None:
+        return []
+    total, found, below = len(z), 0, []
+    for t in range(total):
+        sky = _sky(t, z, frames, known, finder)
+        below.append(_some(z[t][~sky]))
+        found += int(np.count_nonzero(sky))
+        progress("Looking for sky", t + 1, 2 * total)
+    solid = np.concatenate(below)
+    if not found or not solid.size:
+        return []
+    far = np.float32(BEYOND * np.percentile(solid, 99.0))
+    for t, frame in enumerate(streamed(z)):
+        frame[_sky(t, z, frames, known, finder)] = far
+        progress("Looking for sky", total + t + 1, 2 * total)
+    how = "found in the pictures" if known is None else "told"
+    return [f"sky ({how}: {found / z.size:.0%} of the clip) was pushed to a depth of {float(far):.4g}"]
+
+
+def _sky(t: int, z: F32, frames: U8, known: Bool | None, finder: SkyFinder | None) -> Bool:
+    if known is not None:
+        return np.asarray(known[t], np.bool_)
+    return np.zeros(z.shape[1:], np.bool_) if finder is None else finder.sky(z[t], frames[t])
+
+
+def _some(values: F32) -> F32:
+    return values[:: max(1, values.size // _SAMPLED)]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sky: found where there is one, told, and pushed far away as one piece."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ex4d.depth.door import nobody
+from ex4d.depth.sky import BEYOND, push_sky
+from ex4d.values import F32, U8, Bool
+from shared_protocol.errors import CANCELLED, Ex4dError
+
+H, W, T = 120, 200, 4
+
+
+def outdoors(sky_colour: tuple[int, int, int] = (130, 170, 225)) -> tuple[F32, U8, Bool]:
+    """Houses before a sky with a gradient and noise, a tree that the sky is seen through."""
+    rng = np.random.default_rng(5)
+    sky = np.ones((H, W), np.bool_)
+    z = np.full((H, W), 40.0, np.float32)
+    for left, top, right, depth in ((0, 40, 60, 8.0), (60, 70, 130, 15.0), (130, 30, 200, 6.0)):
+        sky[top:, left:right], z[top:, left:right] = False, depth
+    for x in range(66, 124, 12):  # branches
+        sky[10:70, x : x + 4], z[10:70, x : x + 4] = False, 12.0
+    frames, depths = [], []
+    for t in range(T):
+        wobble = rng.normal(1, 0.02, (H, W))
+        wall = rng.integers(40, 140, (H, W, 1)) * np.array((1.0, 0.8, 0.6))
+        light = np.asarray(sky_colour) + np.linspace(0, 25, H)[:, None, None] + rng.normal(0, 1.5, (H, W, 1))
+        frames.append(np.where(sky[..., None], np.clip(light, 0, 255), wall))
+        depths.append(z * (1 + 0.02 * np.sin(t)) * wobble)
+    blurred = [1 / cv2.GaussianBlur(1 / depth, (0, 0), 1.0) for depth in depths]
+    return np.stack(blurred).astype(np.float32), np.stack(frames).astype(np.uint8), np.stack([sky] * T)
+
+
+@pytest.mark.parametrize("colour", [(130, 170, 225), (205, 210, 215)], ids=["blue", "overcast"])
+def test_sky_is_found_and_pushed_as_one_piece(colour: tuple[int, int, int]) -> None:
+    z, frames, truth = outdoors(colour)
+    before = z.copy()
+    notes = push_sky(z, frames, None, False, nobody)
+    pushed = z != before
+    assert (pushed & truth).sum() > 0.95 * truth.sum()
+    assert (pushed & ~truth).sum() < 0.02 * truth.sum()
+    assert len(np.unique(z[pushed])) == 1
+    assert z[pushed][0] == pytest.approx(BEYOND * np.percentile(before[~pushed], 99), rel=0.05)
+    assert "sky (found in the pictures: " in notes[0]
+
+
+@pytest.mark.parametrize("case", ["near", "rough", "dark", "low", "brown"])
+def test_what_is_no_sky_stays(case: str) -> None:
+    z, frames, truth = outdoors()
+    if case == "near":
+        z[:, :40] = 1.0  # a blue ceiling
+    elif case == "rough":
+        noise = np.random.default_rng(1).integers(-60, 60, frames.shape[:3])[..., None]
+        frames[:] = np.clip(frames + noise, 0, 255)
+    elif case == "dark":
+        frames[:] = frames // 3
+    elif case == "low":
+        z, frames = z[:, ::-1].copy(), frames[:, ::-1].copy()  # blue water at the bottom
+    else:
+        frames[truth] = (200, 170, 120)
+    before = z.copy()
+    assert push_sky(z, frames, None, False, nobody) == []
+    np.testing.assert_array_equal(z, before)
+
+
+def test_depth_in_metres_keeps_a_wall_of_a_hall_in_its_place() -> None:
+    z, frames, _ = outdoors()
+    z *= 0.5  # the "sky" is 20 m away
+    before = z.copy()
+    assert push_sky(z, frames, None, True, nobody) == []
+    np.testing.assert_array_equal(z, before)
+
+
+def test_told_sky_is_taken_as_it_is() -> None:
+    z, frames, truth = outdoors()
+    mask = np.zeros_like(truth)
+    mask[:, :20, :30] = True
+    before = z.copy()
+    notes = push_sky(z, frames, mask, False, nobody)
+    np.testing.assert_array_equal(z != before, mask)
+    assert "told" in notes[0]
+
+
+@pytest.mark.parametrize("told", [np.zeros((T, H, W), np.bool_), np.ones((T, H, W), np.bool_)], ids=["none", "all"])
+def test_nothing_and_everything(told: Bool) -> None:
+    z, frames, _ = outdoors()
+    before = z.copy()
+    assert push_sky(z, frames, told, False, nobody) == []
+    np.testing.assert_array_equal(z, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (9, 2)])
+def test_small_pictures(shape: tuple[int, int]) -> None:
+    z = np.full((1, *shape), 3.0, np.float32)
+    push_sky(z, np.full((1, *shape, 3), 200, np.uint8), None, False, nobody)
+    assert np.isfinite(z).all()
+
+
+def test_cancel_leaves_depth_as_it_was_while_sky_is_looked_for() -> None:
+    z, frames, _ = outdoors()
+    before = z.copy()
+
+    def progress(_: str, done: int, total: int) -> None:
+        if done == 3:
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
+    with pytest.raises(Ex4dError):
+        push_sky(z, frames, None, False, progress)
+    np.testing.assert_array_equal(z, before)
