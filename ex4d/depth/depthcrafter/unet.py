@@ -26,7 +26,7 @@ def look_at_own_frame(unet: UNetSpatioTemporalConditionModel) -> None:
 
 
 def frame_by_frame(unet: UNetSpatioTemporalConditionModel) -> None:
-    """The widest layers take one frame after the other: 9/16 of the memory, the same numbers."""
+    """The widest layers take one frame after the other: 5/9 of the memory, the same numbers."""
     unet.enable_forward_chunking(1, dim=0)
 
 
