@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature, Progress, nobody
-from ex4d.models.places import need_model
+from ex4d.models.places import find_model, need_model
 from ex4d.models.registry import MODELS
 from ex4d.models.verify import fingerprints
 from ex4d.settings import Setting, Value, read_settings
@@ -186,7 +186,9 @@ class NetworkEstimator(ABC):
             )
         here = next((network for network in allowed if not self._lacks(network)), None)
         if here is None:
-            here = next((network for network in allowed if network.nature.commercial_use), allowed[0])
+            # Told of one that was fetched and lacks a last step, rather than of one that nobody asked for.
+            told = [network for network in allowed if all(map(find_model, network.requires))] or allowed
+            here = next((network for network in told if network.nature.commercial_use), told[0])
             self._need(here)
         return here, values
 
