@@ -109,6 +109,35 @@ def write_hub_model(folder: Path, family: str = "depth_anything", seed: int = 0,
     return folder
 
 
+def write_da3(folder: Path, architecture: str = "da3-small", seed: int = 0) -> Path:
+    """A model of the package depth-anything-3 with random weights, which must be installed. It has no smaller ones.
+
+    Args:
+        folder: is made; files in it are replaced.
+        architecture: the package's name for it.
+        seed: of the weights.
+
+    Returns:
+        `folder`.
+    """
+    from depth_anything_3.cfg import create_object, load_config
+    from depth_anything_3.registry import MODEL_REGISTRY
+    from depth_anything_3.utils.logger import logger
+    from safetensors.torch import save_file
+
+    logger.level = 0
+    with _seeded(seed):
+        network = create_object(load_config(MODEL_REGISTRY[architecture]))
+        tensors: dict[int, tuple[str, torch.Tensor]] = {}  # what several names share is saved once, as published
+        for name, tensor in network.state_dict(keep_vars=True).items():
+            noise = 0.02 * torch.randn_like(tensor) if tensor.is_floating_point() else 0
+            tensors.setdefault(id(tensor), (f"model.{name}", tensor.detach() + noise))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors.values()), folder / "model.safetensors")
+    _write_json(folder / "config.json", {"model_name": architecture})
+    return folder
+
+
 _SEEN = {"do_normalize": True, "do_rescale": True, "do_resize": True, "rescale_factor": 1 / 255}
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
