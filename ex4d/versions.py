@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 ALGORITHMS: Final[dict[str, dict[str, int]]] = {
-    "reconstruct": {"clip": 2, "depth": 2, "mesh": 2, "source_camera": 1},
+    "reconstruct": {"clip": 2, "depth": 3, "mesh": 2, "source_camera": 1},
     "render": {"mesh": 2, "raster": 3, "persist": 1, "lead_in": 1, "upstream": 1},
     "generate": {"preview": 4, "wan": 1, "wan-vace": 1},
 }

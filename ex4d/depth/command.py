@@ -173,12 +173,15 @@ def _attributes(clip: Clip, found: ClipDepth, arguments: argparse.Namespace, nea
         "ex4d/commercial_use": "allowed" if facts["commercial_use"] else "not allowed",
         "ex4d/disparity_scale": scale,
         "ex4d/disparity_shift": shift,
+        "ex4d/lens": found.facts["lens"]["source"] if "lens" in found.facts else "source camera",
         "ex4d/near": near,
         "ex4d/far": far,
         "ex4d/fps": str(clip.fps),
         "ex4d/source": arguments.clip.name,
         "ex4d/version": project_version(),
     }
+    if fit := _fit(found):
+        same["ex4d/fit_residual"] = float(fit["residual"])
     names = ("ex4d/focal_pixels", "ex4d/focal_pixels_y", "ex4d/cx", "ex4d/cy")
     for t, lens in enumerate(found.camera.intrinsics.tolist()):
         yield {**same, **dict(zip(names, lens, strict=True)), "ex4d/source_frame": arguments.first + t}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ex4d.depth.read_arrays import open_arrays, open_npz
@@ -61,8 +62,6 @@ def open_depth(paths: Sequence[Path], channel: str = "") -> Stored:
 
 def _with(found: Stored, files: Sequence[Path], notes: Sequence[str]) -> Stored:
     """The same, with the numbers in the names of the files, where each frame has one of its own."""
-    from dataclasses import replace
-
     numbers = [int(digits[-1]) for path in files if (digits := re.findall(r"\d+", path.stem))]
     own = len(files) == found.total and len(numbers) == len(files) > 1 and len(set(numbers)) == len(files)
     return replace(found, numbers=tuple(numbers) if own else (), notes=(*notes, *found.notes))

@@ -86,6 +86,7 @@ def test_the_header_says_what_the_numbers_are(
         "commercial_use": "allowed",
         "disparity_scale": 1.0,
         "disparity_shift": 0.0,
+        "lens": "pixels",
         "focal_pixels": 50.0,
         "focal_pixels_y": 50.0,
         "cx": W / 2,
@@ -145,6 +146,7 @@ def test_what_is_known_makes_metres_and_its_fit_is_told(
     assert said["ex4d/units"] == "metres"
     assert said["ex4d/disparity_scale"] == pytest.approx(1 / 3, rel=1e-4)
     assert said["ex4d/disparity_shift"] == pytest.approx(0.0, abs=1e-4)
+    assert said["ex4d/fit_residual"] == pytest.approx(0.0, abs=1e-4)
     np.testing.assert_allclose(read_exr(tmp_path / "z.1001.exr")["Z"], 6.0, rtol=1e-4)
     out = capsys.readouterr().out
     assert "metres" in out
