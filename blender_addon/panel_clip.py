@@ -19,7 +19,7 @@ from . import (
 )
 from .core import camera_math
 from .core.scene_manifest import SceneManifest
-from .panel_parts import door_details, door_field, told
+from .panel_parts import choice, door_details, door_field, told
 from .reconstruction import Built
 
 _KNOWN = {"points": "tracked points", "measures": "known distances", "camera_height": "the camera's height"}
@@ -36,7 +36,7 @@ def draw_clip(layout: bpy.types.UILayout, context: bpy.types.Context, ready: boo
         column.prop(settings, "depth_kind")
     else:
         door_field(column, "Estimator", settings.estimator, "EX4D_MT_estimators", options.DEPTH)
-        column.prop(settings, "non_commercial")
+        choice(column, "non_commercial", settings)
     door_details(layout, context, options.DEPTH)
     column = layout.column()
     column.prop(settings, "first_frame")
@@ -55,7 +55,7 @@ def draw_clip(layout: bpy.types.UILayout, context: bpy.types.Context, ready: boo
     column.label(text="2  Reconstruction", icon="MESH_GRID")
     before = clip_record.before(context.scene, settings.clip_path)
     if before:
-        column.prop(settings, "keep_camera", text=f"Keep the camera of '{before}'")
+        choice(column, "keep_camera", settings, f"Keep camera of {before}")
     row = column.row()
     row.enabled = ready and not settings.reconstruct_job
     row.operator("ex4d.reconstruct", icon="MESH_GRID")
@@ -70,7 +70,7 @@ def _source_camera(column: bpy.types.UILayout, context: bpy.types.Context) -> No
     film = tracker.film_of(context.scene, settings.source_camera)
     if film is None:
         return
-    column.prop(settings, "use_points")
+    choice(column, "use_points", settings)
     if settings.use_points:
         told(column, tracker.why_not(film), context, "ERROR")
 

@@ -32,7 +32,8 @@ class DoorMenu:
             possible = door.available or bool(options.own(door))
             self._choice(layout, door.name, door.label, possible and not forbidden)
             words = [door_words.nature(door)] if self.kind == options.DEPTH else []
-            words += [] if door.available else [door.reason]
+            # What helps is told where it is chosen, and in its tooltip: the menu has to fit onto the screen.
+            words += [] if door.available else [door.reason.partition(". ")[0]]
             words += ["Only where Non-commercial work is ticked."] if forbidden else []
             for line in (line for text in words for line in lines(text, _MENU)):
                 layout.label(text=line, icon="BLANK1")
@@ -75,6 +76,16 @@ def _options(layout: bpy.types.UILayout, scene: bpy.types.Scene, kind: str, door
         row = body.row()
         row.enabled = changed > 0
         row.operator("ex4d.reset_options", icon="LOOP_BACK").kind = kind
+
+
+def choice(layout: bpy.types.UILayout, name: str, settings: bpy.types.PropertyGroup, text: str = "") -> None:
+    """A checkbox whose text has the whole width: beside a column of names it would be cut off."""
+    row = layout.row()
+    row.use_property_split = False
+    if text:
+        row.prop(settings, name, text=text)
+    else:
+        row.prop(settings, name)
 
 
 def told(layout: bpy.types.UILayout, text: str, context: bpy.types.Context, icon: str = "BLANK1") -> None:

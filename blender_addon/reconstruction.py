@@ -219,7 +219,7 @@ def show_alone(scene: bpy.types.Scene, collection_name: str) -> None:
 def is_shown(collection_name: str) -> bool:
     """Whether a reconstruction's mesh is there, and not hidden for another's sake."""
     mesh = bpy.data.objects.get(find(collection_name).mesh)
-    return mesh is not None and not mesh.hide_render
+    return mesh is not None and not (mesh.hide_viewport and mesh.hide_render)
 
 
 def show_geometry(scene: bpy.types.Scene, geometry: str) -> None:

@@ -91,7 +91,7 @@ def test_the_camera_is_kept_when_a_clip_is_reconstructed_again(
     camera = animated(bench)
     bench.scene.render.resolution_x, bench.scene.frame_end = 200, 40
     before, shot = stands(bench), jobs.sample(bench.scene)
-    assert "Keep the camera of 'clip_v001'" in drawn()
+    assert "Keep camera of clip_v001" in drawn()
 
     second = arrive(bench, events, scene_folder(bench, landscape, "clip_v002"), OTHER)
     assert bench.scene.camera is not None
