@@ -94,7 +94,7 @@ class Check:
             try:
                 self._group(group, rows)
             except Exception as error:
-                self._done([row for row in rows if row not in self.rows], FAILED, _words(error))
+                self._done([row for row in rows if row not in self.rows], FAILED, words_of(error))
             forget()
         return self.rows
 
@@ -119,7 +119,7 @@ class Check:
                         self._measure(group, spec, row, loaded, around.setdefault(spec.size, {}))
                         self._done([row], row.state)
                     except Exception as error:
-                        self._done([row], FAILED, _words(error))
+                        self._done([row], FAILED, words_of(error))
                     forget()
             finally:
                 loaded.release()
@@ -211,7 +211,8 @@ def _no_time(left: float) -> str:
     return f"no time: {max(left, 0.0):.0f} s left"
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """An error in a line."""
     if isinstance(error, Ex4dError):
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -105,7 +105,7 @@ def write_hub_model(folder: Path, family: str = "depth_anything", seed: int = 0,
             elif name.endswith("bias"):
                 torch.nn.init.uniform_(parameter, 0.0, 0.3)
     network.save_pretrained(folder)
-    _write_json(folder / "preprocessor_config.json", _HUB_PICTURES[family])
+    _write_json(folder / "preprocessor_config.json", HUB_PICTURES[family])
     return folder
 
 
@@ -141,7 +141,7 @@ def write_da3(folder: Path, architecture: str = "da3-small", seed: int = 0) -> P
 _SEEN = {"do_normalize": True, "do_rescale": True, "do_resize": True, "rescale_factor": 1 / 255}
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _HALVES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-_HUB_PICTURES: dict[str, dict[str, Any]] = {
+HUB_PICTURES: dict[str, dict[str, Any]] = {
     "depth_anything": {
         **_SEEN,
         **_IMAGENET,
@@ -318,7 +318,8 @@ def _vda_values(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     if name == "head.scratch.output_conv2.2.bias":
         return torch.full(shape, 2.0)  # depth that is above zero nearly everywhere
     if name.endswith(".weight") and len(shape) > 1:
-        return torch.randn(shape) / (torch.Size(shape).numel() / shape[0]) ** 0.5
+        size = 0.2 if name == "head.scratch.output_conv2.2.weight" else 1.0
+        return size * torch.randn(shape) / (torch.Size(shape).numel() / shape[0]) ** 0.5
     middle = 1.0 if "norm" in name and name.endswith(".weight") else 0.5 if name.endswith(".gamma") else 0.0
     return middle + 0.1 * torch.randn(shape)
 

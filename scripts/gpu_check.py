@@ -6,8 +6,9 @@
 Builds the 14B model with random weights, which changes neither time nor memory, and lets the generator's own code load
 and run it: each memory profile, on a card of that size as far as torch is concerned, and each switch of speed. Before
 that a small model paints the same shot on the CPU and on the GPU; and nvdiffrast is compared with our own rasterizer.
+After it each depth network runs in its published size, with random weights too, over a clip of 1024x576.
 `--tiny` does all of it with a small model, on the CPU too. What there is no time for can be asked for by itself:
-`--only exact,switches`, `--only exact,profile 16,profile 8`.
+`--only exact,switches`, `--only exact,profile 16,profile 8`, `--only depth`.
 
 Exit status: 0 where all is well, 1 where something failed, disagreed, or took more memory than was predicted, 2 where
 the check cannot run.
@@ -68,6 +69,7 @@ def main(words: list[str] | None = None) -> int:
         raster = _raster(arguments.repetitions)
         keep(rasterizers=raster)
         rows = _rows(folder, arguments, begun + 60 * arguments.minutes, keep)
+        rows += _depth(arguments, begun + 60 * arguments.minutes, keep)
     left = sum(row["state"] == "not run" for row in rows)
     good = bool(parity["good"] and raster["good"]) and not any(row["bad"] for row in rows)
     keep(complete=True, good=good, seconds=round(time.monotonic() - begun, 1))
@@ -168,6 +170,25 @@ def _rows(
     attentions = [name for name in ATTENTION if name not in unfit and not missing(name, device)]
     Check(weights, TINY if arguments.tiny else FULL, deadline, tell, arguments.only).run(groups(attentions))
     print("\n".join([*REMARKS, *([] if arguments.tiny else [OTHERS])]))
+    return found
+
+
+def _depth(arguments: argparse.Namespace, deadline: float, keep: Callable[..., None]) -> list[dict[str, Any]]:
+    """The depth networks."""
+    from scripts._gpu_depth import GROUP, DepthRow, depth_rows, heading, line
+    from scripts._gpu_rows import BAD
+
+    if not any(word.strip() in GROUP for word in arguments.only.split(",")):
+        return []
+    found: list[dict[str, Any]] = []
+
+    def tell(row: DepthRow) -> None:
+        print(line(row), flush=True)
+        found.append({**row.record(), "bad": row.state in BAD})
+        keep(depth=found)
+
+    print(f"\n{heading()}", flush=True)
+    depth_rows(arguments.tiny, deadline, tell)
     return found
 
 

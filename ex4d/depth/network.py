@@ -104,6 +104,10 @@ class NetworkEstimator(ABC):
         them off, which must not be around a `yield`: they would be off for whoever takes the frames as well.
         """
 
+    def missing(self) -> str:
+        """The packages that are not installed, by name; "" where none is missing."""
+        return ", ".join(package for package in (*_PACKAGES, *self.packages) if find_spec(package) is None)
+
     def available(self) -> tuple[bool, str]:
         """Whether packages and the weights of any of its networks are here."""
         try:
@@ -171,9 +175,8 @@ class NetworkEstimator(ABC):
     def chosen(self, options: Mapping[str, Value], commercial: bool) -> tuple[Network, dict[str, Value]]:
         """The network that the options mean here, and all settings' values. Raises as `nature`."""
         values = read_settings(self.settings, options, self.name, "estimator")
-        missing = [package for package in (*_PACKAGES, *self.packages) if find_spec(package) is None]
-        if missing:
-            text = f"The estimator '{self.name}' does not work here: {', '.join(missing)} not installed."
+        if missing := self.missing():
+            text = f"The estimator '{self.name}' does not work here: {missing} not installed."
             raise Ex4dError(UNAVAILABLE, text, f"{self.install} brings what is missing.")
         every = self.networks(values)
         allowed = [network for network in every if network.nature.commercial_use or not commercial]
