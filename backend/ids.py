@@ -20,7 +20,7 @@ _MOVIES: Final = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .mts .m2ts .ts .mxf .ogv .wmv .flv .3gp .vob .dv .gif".split()
 )
 _PICTURES: Final = frozenset(".png .jpg .jpeg .tif .tiff .exr .bmp .webp .tga .hdr .jp2 .dpx .npz .npy".split())
-_CAMERA_PATHS: Final = frozenset({".json", ".npz"})
+_TABLES: Final = frozenset({".json", ".npz"})  # of camera paths and of points
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -51,9 +51,22 @@ def camera_suffix_of(asset: m.Asset) -> str:
     Raises:
         Ex4dError: BAD_INPUT for a suffix that is not a camera path's.
     """
+    return _table_suffix(asset, "camera path")
+
+
+def points_suffix_of(asset: m.Asset) -> str:
+    """The same for a file of known points.
+
+    Raises:
+        Ex4dError: BAD_INPUT for a suffix that is not such a file's.
+    """
+    return _table_suffix(asset, "file of points")
+
+
+def _table_suffix(asset: m.Asset, what: str) -> str:
     suffix = _suffix(asset)
-    if suffix not in _CAMERA_PATHS:
-        raise Ex4dError(BAD_INPUT, f"'{asset.name}' is not a camera path.", "Bring a .json or .npz camera path.")
+    if suffix not in _TABLES:
+        raise Ex4dError(BAD_INPUT, f"'{asset.name}' is not a {what}.", f"Bring a .json or .npz {what}.")
     return suffix
 
 
@@ -71,7 +84,8 @@ def artifact_id(job: Job, identity: Mapping[str, str] = _NOTHING) -> str:
 
     Args:
         job: what is asked for.
-        identity: of the generator of a `Generate`, which its process alone knows; see `backend.work.artifact_of`.
+        identity: of the weights of a generator or estimator, which the worker alone knows; see
+            `backend.work.artifact_of`.
     """
     kind = kind_of(job)
     spec: dict[str, Any] = to_plain(job)
@@ -80,10 +94,13 @@ def artifact_id(job: Job, identity: Mapping[str, str] = _NOTHING) -> str:
             spec[name] = [(a.sha256, suffix_of(a)) for a in assets]
         camera = job.source_camera
         spec["source_camera"] = None if camera is None else (camera.sha256, camera_suffix_of(camera))
+        spec["points"] = None if job.points is None else (job.points.sha256, points_suffix_of(job.points))
+        spec["depth_options"] = sorted(spec["depth_options"])
     if isinstance(job, m.Render):
         spec["seed"] = lead_in_seed(job)
     if isinstance(job, m.Generate):
         spec["options"] = sorted(spec["options"])
+    if not isinstance(job, m.Render):
         spec["identity"] = sorted(identity.items())
     text = json.dumps([kind, spec, ALGORITHMS[kind]], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

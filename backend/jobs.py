@@ -2,8 +2,9 @@
 """The queue: what the worker does next, and what that means for the jobs.
 
 The unit of work is the artifact. Jobs that make the same artifact share one run of it: they all see its progress, and
-it is cancelled when the last of them is. Which artifact a generate job makes depends on the weights of its generator,
-which the worker knows: until it has told, the job has no artifact for anybody outside, and waits.
+it is cancelled when the last of them is. Which artifact a reconstruct or generate job makes depends on the weights of
+its estimator or generator, which the worker knows: until it has told, the job has no artifact for anybody outside, and
+waits.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from . import pipe
 from .ids import artifact_id, kind_of
 from .journal import Journal
 from .ledger import Ledger
-from .shelf import Shelf
+from .names import of_weights
+from .shelf import Shelf, needed
 from .supervisor import Died, Event, Worker
 
 _log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ MAX_QUEUED: Final = 1000
 CANCEL_S: Final = 60.0  # that a cancelled step may take to stop before the worker is ended
 _RESTART_S: Final = 2.0  # pause after a worker that did not even start
 _WHERE: Final = ("state", "phase", "done", "total", "seconds_left", "glimpse")  # of a JobInfo, that its run decides
-_OF_A_RUN: Final = (pipe.Progress, pipe.Glimpse, pipe.Made, pipe.Ended)
+_OF_A_RUN: Final = (pipe.Progress, pipe.Glimpse, pipe.Made, pipe.Ended, pipe.Moved)
 
 
 class Jobs:
@@ -86,7 +88,7 @@ class Jobs:
             )
             self._ledger.finish(info.job_id, failure)
             return
-        if known is not None and isinstance(known[1], m.Generate):
+        if known is not None and of_weights(known[1]):
             self._ledger.names.add(info.job_id, known[1])
             return
         if known is None or artifact_id(known[1]) == info.artifact:
@@ -137,7 +139,7 @@ class Jobs:
         info = self.info(message.job_id)
         self._ledger.take_in(info)
         _log.info("job %s: %s", info.job_id, info.kind)
-        if isinstance(job, m.Generate):
+        if of_weights(job):
             self._ledger.names.add(info.job_id, job)
         else:
             self._line_up(info)
@@ -183,7 +185,7 @@ class Jobs:
                 return
         if self._ready:
             for job_id in self._ledger.names.ask(self._worker):
-                self._ledger.show(job_id, phase="Looking at the generator's files")
+                self._ledger.show(job_id, phase="Looking at the model's files")
         if self._running:
             if self._kill_at is not None and now > self._kill_at:
                 _log.warning("worker %d does not stop; it is ended", self._worker.pid)
@@ -191,10 +193,20 @@ class Jobs:
                 self._worker.kill()
             return
         while self._ready and not self._running:
-            first = self._ledger.first()
+            first = self._ledger.first(self._may_run)
             if first is None:
                 return
             self._next(self._worker, first)
+
+    def _may_run(self, info: m.JobInfo) -> bool:
+        """False for a job that builds upon one whose artifact is being asked for: that one comes first."""
+        if not self._ledger.names:
+            return True
+        known = self._journal.artifact(info.artifact)
+        if known is None or isinstance(known[1], m.Reconstruct):
+            return True
+        before, _ = needed(known[1])
+        return not any(job.artifact == before and job.job_id in self._ledger.names for job in self._ledger.live())
 
     def _next(self, worker: Worker, info: m.JobInfo) -> None:
         artifact = info.artifact
@@ -234,7 +246,7 @@ class Jobs:
         self.work()
 
     def _named(self, event: pipe.Named) -> None:
-        """The worker says what a generate job makes."""
+        """The worker says what a job makes."""
         job = self._ledger.names.take(event.job_id)
         if job is None:
             return  # cancelled since
@@ -247,7 +259,7 @@ class Jobs:
         except Ex4dError as exc:  # the journal could not be written
             self._ledger.finish(event.job_id, m.Failure(exc.code, exc.message, exc.hint))
 
-    def _on_run(self, event: pipe.Progress | pipe.Glimpse | pipe.Made | pipe.Ended) -> None:
+    def _on_run(self, event: pipe.Progress | pipe.Glimpse | pipe.Made | pipe.Ended | pipe.Moved) -> None:
         artifact = event.artifact
         if isinstance(event, pipe.Progress):
             left = self._pace.seconds_left(event.phase, event.done, event.total, time.monotonic())
@@ -260,6 +272,8 @@ class Jobs:
         elif isinstance(event, pipe.Made):
             self._journal.add_file(artifact, event.file)
             self._ledger.has_news(artifact)
+        elif isinstance(event, pipe.Moved):
+            self._move(artifact, event.to)
         else:
             self._let_go()
             if event.error is None:
@@ -270,6 +284,17 @@ class Jobs:
                     self._ledger.queue(job.job_id)
             else:
                 self._ledger.finish_all(artifact, event.error)
+
+    def _move(self, artifact: str, to: str) -> None:
+        """The jobs of an artifact make another one: weights are other than they were, or need more memory than is
+        free."""
+        self._let_go()
+        known = self._journal.artifact(artifact)
+        assert known is not None  # noqa: S101  it was running
+        self._journal.add_artifact(to, known[0], known[1])
+        for job in self._ledger.of(artifact):
+            self._ledger.queue(job.job_id)
+            self._line_up(self._ledger.change(job.job_id, artifact=to))
 
     def _stop(self, worker: Worker) -> None:
         """Stops what the worker has in hand."""

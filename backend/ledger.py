@@ -38,9 +38,9 @@ class Ledger:
         """Jobs that are queued or running, oldest first; `artifact` is a placeholder for those in `names`."""
         return list(self._live.values())
 
-    def first(self) -> m.JobInfo | None:
-        """The oldest of them that can be worked on."""
-        return next((info for info in self._live.values() if info.job_id not in self.names), None)
+    def first(self, ready: Callable[[m.JobInfo], bool]) -> m.JobInfo | None:
+        """The oldest of them whose artifact is known and of which `ready` says that it can be worked on."""
+        return next((info for info in self._live.values() if info.job_id not in self.names and ready(info)), None)
 
     def of(self, artifact: str) -> list[m.JobInfo]:
         """Those that make this artifact."""

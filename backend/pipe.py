@@ -39,7 +39,7 @@ class Name:
     """To the worker: which artifact does this job make? It answers while it works."""
 
     job_id: str
-    job: m.Generate
+    job: m.Reconstruct | m.Generate
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,15 @@ class Ended:
     error: m.Failure | None
 
 
-PipeMessage = Run | Stop | Name | Named | Ready | Progress | Glimpse | Made | Ended
+@dataclass(frozen=True)
+class Moved:
+    """From the worker, before it made anything: here and now, the job of this artifact makes another one."""
+
+    artifact: str
+    to: str
+
+
+PipeMessage = Run | Stop | Name | Named | Ready | Progress | Glimpse | Made | Ended | Moved
 _TYPES: Final[dict[str, type[PipeMessage]]] = {t.__name__: t for t in PipeMessage.__args__}
 
 

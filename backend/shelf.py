@@ -82,8 +82,7 @@ class Shelf:
 
 def inputs_of(job: m.Reconstruct) -> tuple[m.Asset, ...]:
     """Every upload that a reconstruction is made from."""
-    camera = () if job.source_camera is None else (job.source_camera,)
-    return (*job.clip, *job.depth, *camera)
+    return (*job.clip, *job.depth, *(asset for asset in (job.source_camera, job.points) if asset is not None))
 
 
 def needed(job: m.Render | m.Generate) -> tuple[str, str]:

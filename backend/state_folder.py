@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The backend's folder: `journal.sqlite3`, `assets/`, `artifacts/`, `temp/`, `backend.log`; one server at a time."""
+"""The backend's folder: `journal.sqlite3`, `assets/`, `artifacts/`, `depth/`, `temp/`, `backend.log`; one server at a
+time."""
 
 from __future__ import annotations
 
@@ -38,6 +39,7 @@ class Folders:
         self.journal = self.root / "journal.sqlite3"
         self.assets = self.root / "assets"
         self.artifacts = self.root / "artifacts"
+        self.depth = self.root / "depth"  # as networks gave it, for further runs
         self.temp = self.root / "temp"
         self.log = self.root / "backend.log"
         self.connection_file = self.root / "connection.json"

@@ -83,7 +83,7 @@ class Watches:
             first = replace(info, state=m.RUNNING, error=None) if info.state in m.FINISHED else info
             if not self._send(watch.client, encode(first)):
                 return False
-            watch.artifact, watch.told = info.artifact, first
+            watch.artifact, watch.told, watch.position = info.artifact, first, 0
         while files := self._journal.files(info.artifact, watch.position, 50):
             for position, file in files:
                 if not self._send(watch.client, encode(m.FileReady(info.job_id, info.artifact, file))):

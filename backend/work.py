@@ -7,80 +7,54 @@ import logging
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
-from typing import Final
 
-import cv2
 import numpy as np
 
 from ex4d import pipeline
 from ex4d.cameras import load_path
-from ex4d.doctor import doors as installed_doors
-from ex4d.doors import Door, named
+from ex4d.depth.choose import Choice, choose_estimator
+from ex4d.depth.kept import KeptDepth
+from ex4d.depth.known.file import load_points
+from ex4d.depth.known.values import Known, Measure, Pick
+from ex4d.doors import named
 from ex4d.generate import GENERATORS
 from ex4d.render import RenderOptions
-from ex4d.settings import Setting, read_settings
-from ex4d.values import U8, CameraPath, SourceModel
+from ex4d.settings import read_settings
+from ex4d.values import CameraPath, SourceModel
 from shared_protocol import messages as m
-from shared_protocol.errors import BAD_INPUT, CANCELLED, INTERNAL, LIMIT, Ex4dError
-from shared_protocol.limits import MAX_GLIMPSE
+from shared_protocol.errors import BAD_INPUT, INTERNAL, LIMIT, Ex4dError
 
-from .ids import artifact_id, camera_suffix_of, lead_in_seed, suffix_of
-from .pipe import Glimpse, Made, PipeMessage, Progress, Run
+from .ids import artifact_id, camera_suffix_of, lead_in_seed, points_suffix_of, suffix_of
+from .pipe import PipeMessage, Run
+from .report import Report
 from .shelf import inputs_of
 from .state_folder import Folders
-from .store import disk_error, sha256_of, sync_folder
+from .store import disk_error
 
 _log = logging.getLogger(__name__)
 
-_NEWS_S: Final = 0.1  # least time between two messages about the same phase
-_GLIMPSE_S: Final = 0.5  # least time between two glimpses
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _WINDOWS_DEVICE = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 
 
-def doors() -> tuple[m.Door, ...]:
-    """Every estimator, rasterizer and generator, with whether it works here."""
-    return tuple(_door(kind, door) for kind, door in installed_doors())
+def artifact_of(job: m.Reconstruct | m.Generate, folders: Folders) -> str:
+    """Id of what a job makes here and now: its settings in full, and its weights, have their say.
 
-
-def _door(kind: str, door: Door) -> m.Door:
-    works, reason = door.available()
-    return m.Door(
-        kind,
-        door.name,
-        door.label,
-        door.licence,
-        door.commercial_use,
-        works,
-        "" if works else reason,
-        geometry=str(getattr(door, "geometry", "")),  # generators have these
-        lead_in=int(getattr(door, "lead_in", 0)),
-        settings=tuple(map(_setting, getattr(door, "settings", ()))),
-    )
-
-
-def _setting(setting: Setting) -> m.SettingInfo:
-    least, most = (None if end is None else float(end) for end in (setting.least, setting.most))
-    label = setting.label or setting.name.replace("_", " ").capitalize()
-    return m.SettingInfo(
-        setting.name, label, setting.help, setting.default, setting.choices, least, most, setting.group
-    )
-
-
-def artifact_of(job: m.Generate, folders: Folders) -> str:
-    """Id of what a generate job makes here and now: its settings in full, and its weights, have their say.
-
-    Reads the weights where they are not known yet: slow.
+    Reads the weights where they are not known yet: slow. For a reconstruction the estimator is chosen without asking
+    how much memory is free, which may be little just because another job runs.
 
     Raises:
-        Ex4dError: as `perform`; BAD_INPUT or UNAVAILABLE for the generator or an option.
+        Ex4dError: as `perform`; BAD_INPUT or UNAVAILABLE for the estimator, the generator or an option.
     """
+    if isinstance(job, m.Reconstruct):
+        with _as_one_line(folders, {}, job.estimator):
+            given = [Path(asset.name) for asset in job.depth]
+            return _reconstruction(job, choose_estimator(job.estimator, given, _depth_options(job)))
     with _as_one_line(folders, {}, job.generator):
         generator = named(GENERATORS, job.generator, "generator")
         settings = read_settings(generator.settings, dict(job.options), generator.name)
@@ -88,7 +62,22 @@ def artifact_of(job: m.Generate, folders: Folders) -> str:
         return artifact_id(replace(job, options=tuple(settings.items())), identity)
 
 
-def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]) -> None:
+def _reconstruction(job: m.Reconstruct, choice: Choice) -> str:
+    """Id of what a reconstruct job makes with an estimator."""
+    options = {**choice.options, **choice.stage}
+    full = replace(job, estimator=choice.door.name, depth_kind="auto", depth_options=tuple(options.items()))
+    return artifact_id(full, choice.door.identity(choice.options, bool(choice.stage["commercial"])))
+
+
+class _OtherArtifactError(Exception):
+    """What a run makes is another artifact."""
+
+    def __init__(self, artifact: str) -> None:
+        super().__init__(artifact)
+        self.artifact = artifact
+
+
+def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]) -> str:
     """Makes what is missing of an artifact.
 
     Args:
@@ -97,6 +86,10 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
         send: takes `Progress` and `Made`.
         stopped: whether to stop at the next step.
 
+    Returns:
+        Id of the artifact. Where it is another one than that of the run, nothing was made: the estimator that is best
+        now is another one than when the job came, or its weights are.
+
     Raises:
         Ex4dError: what a person is told; INTERNAL for a bug, whose traceback is in the log.
     """
@@ -104,8 +97,12 @@ def perform(run: Run, folders: Folders, send: Callable[[PipeMessage], None], sto
     names: dict[str, str] = {}  # server-made name of an input -> the artist's
     try:
         with _as_one_line(folders, names, run.artifact[:12]):
-            report = _Report(run, folders.artifacts / run.artifact, send, stopped)
-            _perform(run, folders, temp, report, names)
+            report = Report(run, folders.artifacts / run.artifact, send, stopped)
+            try:
+                _perform(run, folders, temp, report, names)
+            except _OtherArtifactError as other:
+                return other.artifact
+            return run.artifact
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
@@ -134,7 +131,7 @@ def _as_one_line(folders: Folders, names: dict[str, str], what: str) -> Iterator
         ) from exc
 
 
-def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dict[str, str]) -> None:
+def _perform(run: Run, folders: Folders, temp: Path, report: Report, names: dict[str, str]) -> None:
     job = run.job
     if isinstance(job, m.Reconstruct):
         clip = _bring(job.clip, temp / "clip", folders, names)
@@ -149,9 +146,25 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
             lens=job.lens,
             max_side=job.max_side,
         )
-        inputs = [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)]
-        source_camera = _source_camera(job, temp, folders, names)
-        pipeline.reconstruct(report.folder, clip, depth, options, report, inputs, source_camera=source_camera)
+
+        def chosen(choice: Choice) -> None:
+            artifact = _reconstruction(job, choice)
+            if artifact != run.artifact:
+                raise _OtherArtifactError(artifact)
+
+        pipeline.reconstruct(
+            report.folder,
+            clip,
+            depth,
+            options,
+            report,
+            [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)],
+            source_camera=_source_camera(job, temp, folders, names),
+            known=_known(job, temp, folders, names),
+            scratch=folders.temp,
+            kept=KeptDepth(folders.depth),
+            chosen=chosen,
+        )
     elif isinstance(job, m.Render):
         path, source = _cameras(job)
         pipeline.render(
@@ -182,7 +195,20 @@ def _perform(run: Run, folders: Folders, temp: Path, report: _Report, names: dic
 
 def _depth_options(job: m.Reconstruct) -> dict[str, m.OptionValue]:
     told = dict(job.depth_options)
-    return {"depth_kind": job.depth_kind, **told} if job.depth_kind != "auto" else told
+    return {"depth_kind": job.depth_kind, **told} if job.depth and job.depth_kind != "auto" else told
+
+
+def _known(job: m.Reconstruct, temp: Path, folders: Folders, names: dict[str, str]) -> Known:
+    points = None
+    if job.points is not None:
+        (file,) = _bring((job.points,), temp / "points", folders, names, points_suffix_of)
+        points = load_points(file, job.first)
+    return Known(
+        points,
+        tuple(Measure(each.frame, (each.ax, each.ay), (each.bx, each.by), each.distance) for each in job.measures),
+        job.camera_height,
+        tuple(Pick(each.frame, each.x, each.y) for each in job.ground),
+    )
 
 
 def _source_camera(job: m.Reconstruct, temp: Path, folders: Folders, names: dict[str, str]) -> CameraPath | None:
@@ -255,64 +281,3 @@ def _cameras(job: m.Render) -> tuple[CameraPath, SourceModel]:
         disparity_shift=np.array([s.disparity_shift for s in c], np.float64),
     )
     return path, source
-
-
-class _Report:
-    """`ex4d.pipeline.Report`: tells the server, makes files durable, and stops the work when that is asked for."""
-
-    def __init__(
-        self, run: Run, folder: Path, send: Callable[[PipeMessage], None], stopped: Callable[[], bool]
-    ) -> None:
-        self.folder = folder
-        self._artifact = run.artifact
-        self._send, self._stopped = send, stopped
-        self._phase, self._told, self._shown = "", 0.0, 0.0
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-        self._kept = {f.name: _stamp(folder / f.name) for f in run.done}
-
-    def progress(self, phase: str, done: int, total: int) -> None:
-        """See `ex4d.pipeline.Report`. Coalesced: a client needs no more than some ten a second."""
-        self._stop_here()
-        now = time.monotonic()
-        if phase != self._phase or done == total or now - self._told >= _NEWS_S:
-            self._phase, self._told = phase, now
-            self._send(Progress(self._artifact, phase, done, total))
-
-    def file(self, name: str) -> None:
-        """See `ex4d.pipeline.Report`. The server records the file, so it must have reached the disk before."""
-        self._stop_here()
-        path = self.folder / name
-        stamp = _stamp(path)
-        if self._kept.get(name) == stamp:
-            return
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-        for folder in {path.parent, self.folder}:
-            sync_folder(folder)
-        self._kept[name] = stamp
-        self._send(Made(self._artifact, m.FileInfo(name, path.stat().st_size, sha256_of(path))))
-
-    def glimpse(self, picture: U8) -> None:
-        """See `ex4d.pipeline.Report`. Large ones are scaled down; of many in a short time only some are told."""
-        now = time.monotonic()
-        if now - self._shown < _GLIMPSE_S:
-            return
-        self._shown = now
-        height, width = picture.shape[:2]
-        scale = MAX_GLIMPSE / max(width, height)
-        if scale < 1.0:
-            size = max(round(width * scale), 1), max(round(height * scale), 1)
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-        height, width = picture.shape[:2]
-        self._send(Glimpse(self._artifact, width, height, picture.tobytes()))
-
-    def _stop_here(self) -> None:
-        if self._stopped():
-            raise Ex4dError(CANCELLED, "Cancelled.")
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Differs as soon as a file was written anew."""
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size

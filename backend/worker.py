@@ -52,14 +52,17 @@ class _Inbox:
         finally:
             os._exit(0)  # the main thread may be deep in a library; nothing half-written can be taken for whole
 
-    def answer_names(self, answer: Callable[[pipe.Name], None], generators: Container[str]) -> None:
-        """Has `answer` called for each question, one at a time for each generator, in threads of their own."""
+    def answer_names(self, answer: Callable[[pipe.Name], None], known: Container[str]) -> None:
+        """Has `answer` called for each question, one at a time for each of the doors that are `known`, in threads of
+        their own."""
 
         def hand_out() -> None:
             lanes: dict[str, ThreadPoolExecutor] = {}
             while True:
                 question = self._names.get()
-                lane = question.job.generator if question.job.generator in generators else ""
+                job = question.job
+                door = job.generator if isinstance(job, m.Generate) else job.estimator
+                lane = f"{type(job).__name__} {door if door in known else ''}"
                 lanes.setdefault(lane, ThreadPoolExecutor(1, f"names of {lane}")).submit(answer, question)
 
         threading.Thread(target=hand_out, daemon=True, name="names").start()
@@ -92,9 +95,7 @@ def main() -> None:
     stdin, stdout = _take_pipes()
     logs.set_up_worker()
     inbox = _Inbox(stdin)
-    from ex4d.generate import GENERATORS  # the engine is imported when the pipe is already watched
-
-    from . import work
+    from . import doors, work  # they load the engine, when the pipe is already watched
 
     writing = threading.Lock()
 
@@ -110,18 +111,19 @@ def main() -> None:
             failure = m.Failure(exc.code, exc.message, exc.hint)
         send(pipe.Named(question.job_id, artifact, failure))
 
-    send(pipe.Ready(work.doors()))
-    # The weights of a generator are read once to know them: minutes, in which the work goes on, and in which jobs of
-    # other generators, a preview above all, are not kept waiting.
-    inbox.answer_names(answer_name, GENERATORS)
+    send(pipe.Ready(doors.doors()))
+    # Weights are read once to know them: minutes, in which the work goes on, and in which jobs of other generators and
+    # estimators, previews and drafts above all, are not kept waiting.
+    inbox.answer_names(answer_name, doors.names_of_doors())
     while True:
         run = inbox.next()
         error: m.Failure | None = None
+        made = run.artifact
         try:
-            work.perform(run, folders, send, lambda a=run.artifact: inbox.stopped(a))  # type: ignore[misc]
+            made = work.perform(run, folders, send, lambda a=run.artifact: inbox.stopped(a))  # type: ignore[misc]
         except Ex4dError as exc:
             error = m.Failure(exc.code, exc.message, exc.hint)
-        send(pipe.Ended(run.artifact, error))
+        send(pipe.Ended(run.artifact, error) if made == run.artifact else pipe.Moved(run.artifact, made))
 
 
 if __name__ == "__main__":

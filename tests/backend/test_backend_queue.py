@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from backend import pipe
-from backend.ids import artifact_id
 from backend.jobs import MAX_DEATHS, Jobs
 from backend.journal import Journal
 from backend.shelf import Shelf
@@ -23,6 +22,7 @@ GENERATE = m.Generate("cd" * 32, "wan", 3)
 DATA = b"0123456789"
 CLIP = m.Asset("ab" * 32, len(DATA), "a.mp4")
 JOB = m.Reconstruct((CLIP,))
+MADE = "9a" * 32  # what that job makes, as the worker says
 
 
 def queue(folder: Path) -> tuple[Jobs, Journal]:
@@ -71,16 +71,33 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Jobs
     journal.close()
 
 
+def name(jobs: Jobs, worker: Recorder, number: str, artifact: str, error: m.Failure | None = None) -> None:
+    """The worker says which artifact a job makes."""
+    jobs.on_worker(worker, pipe.Named(number * 32, artifact, error))  # type: ignore[arg-type]
+
+
+def submitted(jobs: Jobs, worker: Recorder, number: str) -> m.JobInfo:
+    """A reconstruction whose artifact is known."""
+    jobs.submit(m.Submit(number * 32, JOB))
+    name(jobs, worker, number, MADE)
+    return jobs.info(number * 32)
+
+
+def runs(worker: Recorder) -> list[type]:
+    """What the worker was told of runs."""
+    return [type(message) for message in worker.sent if not isinstance(message, pipe.Name)]
+
+
 def test_a_job_that_comes_while_its_cancelled_twin_still_stops_gets_a_run_of_its_own(
     desk: tuple[Jobs, Recorder, Journal],
 ) -> None:
     jobs, worker, _ = desk
-    first = jobs.submit(m.Submit("1" * 32, JOB))
+    first = submitted(jobs, worker, "1")
     assert jobs.cancel(first.job_id).state == m.CANCELLED
-    second = jobs.submit(m.Submit("2" * 32, JOB))
+    second = submitted(jobs, worker, "2")
     assert second.state == m.QUEUED
     jobs.on_worker(worker, pipe.Ended(first.artifact, m.Failure(CANCELLED, "", "")))  # type: ignore[arg-type]
-    assert [type(s) for s in worker.sent] == [pipe.Run, pipe.Stop, pipe.Run]
+    assert runs(worker) == [pipe.Run, pipe.Stop, pipe.Run]
     assert jobs.info(second.job_id).state == m.RUNNING
     assert jobs.info(first.job_id).state == m.CANCELLED
     jobs.on_worker(worker, pipe.Ended(first.artifact, None))  # type: ignore[arg-type]
@@ -94,7 +111,7 @@ def test_a_worker_that_does_not_stop_is_ended(
     killed: list[bool] = []
     monkeypatch.setattr(worker, "kill", lambda: killed.append(True))
     monkeypatch.setattr("backend.jobs.CANCEL_S", -1.0)
-    jobs.submit(m.Submit("1" * 32, JOB))
+    submitted(jobs, worker, "1")
     jobs.cancel("1" * 32)
     jobs.work()
     jobs.work()
@@ -105,7 +122,7 @@ def test_a_journal_that_cannot_be_written_fails_the_job_and_not_the_server(
     desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs, worker, journal = desk
-    info = jobs.submit(m.Submit("1" * 32, JOB))
+    info = submitted(jobs, worker, "1")
 
     def full(*_: object) -> None:
         raise Ex4dError(DISK, "The job records cannot be used: disk is full.")
@@ -131,12 +148,12 @@ def test_a_journal_that_cannot_be_written_when_a_job_starts_fails_that_job_and_t
 
     with monkeypatch.context() as patch:
         patch.setattr(journal, "update", full)
-        failed = jobs.submit(m.Submit("1" * 32, JOB))
+        failed = submitted(jobs, worker, "1")
         assert failed.state == m.FAILED
         assert jobs.submit(m.Submit("1" * 32, JOB)) == failed  # what was told stays true, though it is not recorded
-        assert worker.sent == []
-    jobs.submit(m.Submit("2" * 32, JOB))
-    assert [type(message) for message in worker.sent] == [pipe.Run]
+        assert runs(worker) == []
+    submitted(jobs, worker, "2")
+    assert runs(worker) == [pipe.Run]
     assert jobs.info("2" * 32).state == m.RUNNING
 
 
@@ -144,7 +161,7 @@ def test_a_folder_that_cannot_be_tidied_up_fails_its_job(
     desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     jobs, worker, _ = desk
-    stray = tmp_path / artifact_id(JOB) / "half.png"
+    stray = tmp_path / MADE / "half.png"
     stray.parent.mkdir()
     stray.write_bytes(b"x")
 
@@ -152,10 +169,10 @@ def test_a_folder_that_cannot_be_tidied_up_fails_its_job(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    failed = jobs.submit(m.Submit("1" * 32, JOB))
+    failed = submitted(jobs, worker, "1")
     assert failed.error is not None
     assert failed.error.code == DISK
-    assert worker.sent == []
+    assert runs(worker) == []
 
 
 def test_a_worker_that_never_starts_fails_the_jobs_that_wait_for_it(
@@ -188,10 +205,6 @@ def generating(desk: tuple[Jobs, Recorder, Journal], monkeypatch: pytest.MonkeyP
     return desk
 
 
-def name(jobs: Jobs, worker: Recorder, number: str, artifact: str, error: m.Failure | None = None) -> None:
-    jobs.on_worker(worker, pipe.Named(number * 32, artifact, error))  # type: ignore[arg-type]
-
-
 def test_a_generate_job_runs_when_the_worker_has_told_what_it_makes(
     generating: tuple[Jobs, Recorder, Journal],
 ) -> None:
@@ -199,7 +212,7 @@ def test_a_generate_job_runs_when_the_worker_has_told_what_it_makes(
     info = jobs.submit(m.Submit("1" * 32, GENERATE))
     assert (info.state, info.artifact) == (m.QUEUED, "")
     assert worker.sent == [pipe.Name("1" * 32, GENERATE)]
-    later = jobs.submit(m.Submit("2" * 32, JOB))
+    later = submitted(jobs, worker, "2")
     assert jobs.info(later.job_id).state == m.RUNNING, "nobody waits for weights that another job needs"
     name(jobs, worker, "1", "ab" * 32)
     jobs.on_worker(worker, pipe.Ended(later.artifact, None))  # type: ignore[arg-type]
@@ -255,6 +268,50 @@ def test_jobs_of_an_earlier_server_are_named_anew(tmp_path: Path, monkeypatch: p
     assert jobs.info("1" * 32).artifact == ""
     name(jobs, worker, "1", "12" * 32)
     assert jobs.info("1" * 32).artifact == "12" * 32, "the weights changed while no server ran"
+    journal.close()
+
+
+def test_a_job_that_makes_another_artifact_than_was_thought_goes_on_with_that_one(
+    desk: tuple[Jobs, Recorder, Journal],
+) -> None:
+    """Its estimator needs more memory than is free, and another one takes its place."""
+    jobs, worker, journal = desk
+    submitted(jobs, worker, "1")
+    submitted(jobs, worker, "2")
+    jobs.on_worker(worker, pipe.Moved(MADE, "ef" * 32))  # type: ignore[arg-type]
+    for number in "12":
+        info = jobs.info(number * 32)
+        assert (info.state, info.artifact) == (m.RUNNING, "ef" * 32)
+        assert journal.job(info.job_id) == info
+    assert worker.sent[-1] == pipe.Run("ef" * 32, JOB, "", ())
+    jobs.on_worker(worker, pipe.Ended("ef" * 32, None))  # type: ignore[arg-type]
+    third = submitted(jobs, worker, "3")
+    assert third.artifact == MADE
+    jobs.on_worker(worker, pipe.Moved(MADE, "ef" * 32))  # type: ignore[arg-type]
+    assert jobs.info(third.job_id).state == m.DONE, "what is in the store already is not made again"
+
+
+def test_a_rendering_waits_for_its_reconstruction_to_be_named_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would find nothing to render."""
+    _, journal = queue(tmp_path)
+    journal.add("1" * 32, MADE, "reconstruct", JOB, m.RUNNING)
+    pose = (1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 1.0)
+    camera = m.CameraSample(pose, 30.0, 30.0, 16.0, 12.0, 0, 30.0, 16.0, 12.0, 1.0, 0.0)
+    render = m.Render(MADE, 32, 24, (24, 1), (camera,))
+    journal.add("2" * 32, "ab" * 32, "render", render, m.QUEUED)
+    journal.close()
+    monkeypatch.setattr("backend.jobs.artifact_id", lambda job: "ab" * 32)
+    worker = Recorder()
+    monkeypatch.setattr("backend.jobs.Worker", lambda *_: worker)
+    jobs, journal = queue(tmp_path)
+    jobs.work()
+    jobs.on_worker(worker, pipe.Ready(()))  # type: ignore[arg-type]
+    assert runs(worker) == []
+    assert jobs.info("2" * 32).state == m.QUEUED
+    name(jobs, worker, "1", MADE)
+    assert worker.sent[-1] == pipe.Run(MADE, JOB, "", ())
     journal.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,12 +16,18 @@ import numpy as np
 import pytest
 
 from backend import pipe, work
+from backend.doors import doors as installed
 from backend.state_folder import Folders
 from ex4d.cameras import save_path, standing_still
+from ex4d.depth.choose import choose_estimator
+from ex4d.depth.known.values import Known, Measure, Pick
+from ex4d.depth.settings import STAGE_SETTINGS
+from ex4d.pipeline import ReconstructOptions
 from ex4d.render import RenderOptions
 from ex4d.values import CameraPath, Intrinsics
 from shared_protocol import messages as m
 from shared_protocol.errors import BAD_INPUT, BAD_MESSAGE, CANCELLED, DISK, INTERNAL, LIMIT, NOT_A_CLIP, Ex4dError
+from shared_protocol.limits import GIVES
 
 ASSETS = (m.Asset("ab" * 32, 1, "Mein Film.MP4"),)
 RUN = pipe.Run("cd" * 32, m.Reconstruct(ASSETS), "", ())
@@ -143,13 +150,21 @@ def test_a_cancel_is_noticed_at_the_next_step(folders: Folders, monkeypatch: pyt
 
 
 def test_every_door_says_what_it_is() -> None:
-    doors = work.doors()
+    doors = installed()
     assert {d.kind for d in doors} == {"depth", "rasterizer", "generator"}
     assert {"draft", "file", "numba", "preview"} <= {d.name for d in doors}
     assert all(d.label and d.licence and (d.available or d.reason) for d in doors)
     wishes = {d.name: d.geometry for d in doors if d.kind == "generator"}
     assert wishes["preview"] == "bounded"
     assert not any(d.geometry for d in doors if d.kind != "generator")
+    estimators = {d.name: d for d in doors if d.kind == "depth"}
+    assert all(d.gives in GIVES for d in estimators.values())
+    assert not any(d.gives or d.size or d.steady for d in doors if d.kind != "depth")
+    assert (estimators["file"].gives, estimators["draft"].steady, estimators["draft"].size) == ("either", True, 0)
+    stage = {setting.name for setting in STAGE_SETTINGS}
+    for door in estimators.values():
+        assert stage <= {setting.name for setting in door.settings}
+    assert "depth_kind" in {setting.name for setting in estimators["file"].settings}
 
 
 def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +173,7 @@ def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatc
     save_path(file, standing_still(intrinsics, 3, Fraction(24)))
     file.rename(folders.assets / ("ee" * 32))
     seen: list[CameraPath | None] = []
-    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, source_camera: seen.append(source_camera))
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, source_camera, **__: seen.append(source_camera))
     camera = m.Asset("ee" * 32, 10, "Kamera 1.JSON")
     work.perform(
         pipe.Run("cd" * 32, m.Reconstruct(ASSETS, source_camera=camera), "", ()), folders, lambda _: None, lambda: False
@@ -167,6 +182,63 @@ def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatc
     assert seen[0] is not None
     assert seen[0].world_from_camera.shape == (3, 4, 4)
     assert seen[1] is None
+
+
+def test_what_an_artist_knows_reaches_the_engine(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [{"frame": frame, "x": 10.5, "y": 20.5, "z": 4.0} for frame in (3, 5)]
+    (folders.assets / ("ee" * 32)).write_text(json.dumps({"version": 1, "points": points}))
+    seen: list[tuple[ReconstructOptions, Known]] = []
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *args, known, **_: seen.append((args[3], known)))
+    job = m.Reconstruct(
+        ASSETS,
+        first=2,
+        lens=(35.0, 36.0),
+        depth_options=(("steady", "off"),),
+        points=m.Asset("ee" * 32, 10, "Mein Track.json"),
+        measures=(m.Measure(1, 1.5, 2.5, 3.5, 4.5, 1.8),),
+        camera_height=1.6,
+        ground=(m.Pick(2, 5.5, 6.5),),
+    )
+    work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
+    ((options, known),) = seen
+    assert (options.lens, options.depth_options) == ((35.0, 36.0), {"steady": "off"})
+    assert known.points is not None
+    assert known.points.frame.tolist() == [0, 2]
+    assert known.measures == (Measure(1, (1.5, 2.5), (3.5, 4.5), 1.8),)
+    assert (known.camera_height, known.ground) == (1.6, (Pick(2, 5.5, 6.5),))
+
+    (folders.assets / ("ee" * 32)).write_text("no")
+    with pytest.raises(Ex4dError, match=r"Mein Track\.json") as caught:
+        work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
+    assert caught.value.code == BAD_INPUT
+
+
+def test_a_run_whose_estimator_is_another_one_by_now_makes_nothing(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = m.Reconstruct(ASSETS, depth_options=(("sky", "off"),))
+    taken = choose_estimator("draft", (), {"sky": "off"})
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, chosen, **__: chosen(taken))
+    made = work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
+    assert made == work.artifact_of(replace(job, estimator="draft"), folders)
+    assert work.perform(pipe.Run(made, job, "", ()), folders, lambda _: None, lambda: False) == made
+    assert not list((folders.artifacts / made).iterdir())
+
+
+def test_options_that_are_the_defaults_make_the_same_reconstruction(folders: Folders) -> None:
+    plain = work.artifact_of(m.Reconstruct(ASSETS, estimator="draft"), folders)
+    told = (("steady", "auto"), ("commercial", True), ("edges", "auto"))
+    assert work.artifact_of(m.Reconstruct(ASSETS, estimator="draft", depth_options=told), folders) == plain
+    other = work.artifact_of(m.Reconstruct(ASSETS, estimator="draft", depth_options=(("edges", "on"),)), folders)
+    assert other != plain
+    with_depth = m.Reconstruct(ASSETS, depth=(replace(ASSETS[0], name="d.npz"),))
+    assert work.artifact_of(with_depth, folders) == work.artifact_of(replace(with_depth, estimator="file"), folders)
+    kind = work.artifact_of(replace(with_depth, depth_kind="disparity"), folders)
+    assert kind == work.artifact_of(replace(with_depth, depth_options=(("depth_kind", "disparity"),)), folders)
+    for wrong, text in ((("stedy", "on"), "stedy"), (("steady", "maybe"), "maybe")):
+        with pytest.raises(Ex4dError, match=text) as caught:
+            work.artifact_of(m.Reconstruct(ASSETS, depth_options=(wrong,)), folders)
+        assert caught.value.code == BAD_INPUT
 
 
 def test_a_source_camera_that_is_none_fails_with_the_artists_file_name(folders: Folders) -> None:
