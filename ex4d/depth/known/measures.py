@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ex4d.depth.known.picks import picked_disparity, placed, rays
-from ex4d.depth.known.solve import NEVER, Solved, solve
+from ex4d.depth.known.solve import HALF, NEVER, Solved, solve
 from ex4d.depth.known.values import Measure
-from ex4d.source_camera.disparity_line import AGREES, POOR
+from ex4d.source_camera.disparity_line import AGREES
 from ex4d.values import F32, F64, Clip
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -118,7 +118,7 @@ def fit_lengths(found: Lengths, *, shift_from: int) -> Solved:
     else:
         explained = agrees & (before > _CLEARLY) & (off < 0.5 * before)
         asked = int(explained.sum()) >= 2 and cost / (count - 2) < 0.5 * without / (count - 1)
-    if not asked or int(agrees.sum()) < max(2, POOR * count):
+    if not asked or int(agrees.sum()) < max(2, HALF * count):
         return plain
     return Solved(scale, scale * moved, off, agrees, True)
 

@@ -9,7 +9,8 @@ from ex4d.source_camera.rescale import EDGE, disparity_at, without_specks
 from ex4d.values import F32, F64, Clip
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
-_REACH = 3  # pixels around a picked point: on an outline, what is picked is the nearer surface
+_REACH = 3  # pixels around a picked point that tell whether it lies on an outline
+_FLAT = 0.02  # of the disparity there: what it may be off a plane, as root of the mean square, by noise
 
 
 def placed(what: str, frame: int, point: tuple[float, float], clip: Clip) -> tuple[float, float]:
@@ -44,21 +45,22 @@ def placed(what: str, frame: int, point: tuple[float, float], clip: Clip) -> tup
 def picked_disparity(z: F32, x: float, y: float) -> float:
     """Disparity of one frame's depth [H, W] at x, y: between pixels, or of the nearer surface where it is an outline.
 
-    Ends of things lie on outlines, and of the two surfaces there it is never the background that is measured.
+    Ends of things lie on outlines, and of the two surfaces there it is never the background that is measured. An
+    outline is where disparity is not that of a plane, however steep.
     """
     height, width = z.shape
     left, top = (int(np.clip(value, 0, side - 1)) for value, side in ((x, width), (y, height)))
     reach = 2 * _REACH  # the median needs pixels beyond those that are looked at
     rows, columns = (slice(max(value - reach, 0), value + reach + 1) for value in (top, left))
     steady = without_specks(z[rows, columns])
-    inner = steady[
-        max(top - rows.start - _REACH, 0) : top - rows.start + _REACH + 1,
-        max(left - columns.start - _REACH, 0) : left - columns.start + _REACH + 1,
-    ]
-    nearest = float(inner.min())
-    if float(inner.max()) <= EDGE * nearest:
+    top, left = top - rows.start, left - columns.start
+    inner = 1.0 / steady[max(top - _REACH, 0) : top + _REACH + 1, max(left - _REACH, 0) : left + _REACH + 1]
+    v, u = np.indices(inner.shape)
+    plane = np.stack([u.ravel(), v.ravel(), np.ones(inner.size)], axis=1)
+    bent = inner.ravel() - plane @ np.linalg.lstsq(plane, inner.ravel(), rcond=None)[0]
+    if float(np.sqrt((bent**2).mean())) <= _FLAT * float(inner.mean()):
         return float(disparity_at(steady, np.array([[x - columns.start, y - rows.start]]))[0])
-    return 1.0 / float(np.median(inner[inner <= EDGE * nearest]))
+    return float(np.median(inner[inner * EDGE >= float(inner.max())]))
 
 
 def rays(at: F64, lens: F64) -> F64:
