@@ -40,6 +40,7 @@ class DepthAnything3(NetworkEstimator):
     commercial_use = MODELS[_NAME].commercial_use
     gives: GivesInAll = "either"
     steady = True
+    uses_focal = True  # of the metric model
     size = MODELS[_NAME].size
     packages = ("depth_anything_3", "einops", "omegaconf", "addict")
     install = "pip install einops omegaconf addict && pip install --no-deps depth-anything-3"

@@ -36,6 +36,7 @@ class DepthPro(NetworkEstimator):
     commercial_use = MODELS[_NAME].commercial_use
     gives: GivesInAll = "metric"
     steady = False
+    uses_focal = True
     size = MODELS[_NAME].size
     settings = (
         Setting(
