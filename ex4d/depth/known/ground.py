@@ -33,6 +33,7 @@ _FINEST, _WIDTHS = 0.01, 4.0  # ... to multiples of the usual difference
 _PITCH, _ROLL = 60.0, 30.0  # degrees that a camera is taken to be turned against the ground at most
 _SHARE = 0.3  # of the lower part of the picture that has to lie on the ground
 _BENEATH = 1.15, 0.1  # depth over the ground's from which on something lies beneath it, and the share that may
+_CRISP = 3.0, 0.7  # of all that is off by so many times _OFF, the share that has to be off by less than that
 _HORIZON = 0.25  # of the usual disparity of the ground: nearer to the horizon nobody can tell what is beneath it
 _LINE = 0.02  # of the picture's longer side: picked points in a narrower strip lie in a line
 
@@ -78,7 +79,7 @@ def find_ground(z: F32, clip: Clip, camera: CameraPath, picks: Sequence[Pick] = 
     ray, disparity = _samples(z, frames, area, lens)
     whole = _samples(z, frames, np.ones_like(area), lens)
     plane, on_it = _plane(ray, disparity, None if picks else whole)
-    if plane is None:
+    if plane is None or not (picks or _crisp(plane, ray, disparity)):
         raise _none_found()
     off = np.abs(disparity / (ray @ plane) - 1.0)
     agreeing = float(on_it.mean())
@@ -188,6 +189,12 @@ def _beneath(plane: F64, whole: tuple[F64, F64]) -> float:
         return 1.0
     clear = looked & (modelled > _HORIZON * float(np.median(modelled[looked])))
     return float((modelled[clear] > _BENEATH[0] * disparity[clear]).mean())
+
+
+def _crisp(plane: F64, ray: F64, disparity: F64) -> bool:
+    """Whether what lies about the plane lies on it: not so where it cuts through another one."""
+    near, about = (float((_misfit(plane, ray, disparity, _OFF * width) < 1.0).mean()) for width in (1.0, _CRISP[0]))
+    return near >= _CRISP[1] * about
 
 
 def _check(found: Ground, whole: tuple[F64, F64], picked: bool) -> None:
