@@ -62,7 +62,7 @@ SPECS: Final = (
 class DepthRow:
     """What came of a `Spec`. Seconds and bytes; None: not measured."""
 
-    name: str
+    estimator: str
     model: str
     shot: str
     state: str = NOT_RUN

@@ -112,6 +112,7 @@ def depth_pro() -> Any:
     from transformers import DepthProConfig
 
     encoder = {"hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 24, "image_size": 384}
+    encoder["use_mask_token"] = False
     encoders = {
         f"{name}_model_config": {**encoder, "model_type": "dinov2", "patch_size": 16}
         for name in ("image", "patch", "fov")

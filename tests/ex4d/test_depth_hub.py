@@ -286,6 +286,14 @@ def test_weights_that_do_not_fit_are_never_made_up(wrong: str, anything: Path, t
     assert caught.value.code == BAD_INPUT
 
 
+def test_what_only_training_uses_may_be_missing(anything: Path, tmp_path: Path) -> None:
+    model = copied(anything, tmp_path / "model")
+    tensors = load_file(model / "model.safetensors")
+    del tensors["backbone.embeddings.mask_token"]
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(depth(model)[0].values, depth(anything)[0].values)
+
+
 @pytest.mark.parametrize(("family", "door"), [("depth_anything", "depth-anything"), ("depth_pro", "depth-pro")])
 def test_weights_that_give_no_numbers_are_told(family: str, door: str, tmp_path: Path) -> None:
     model = write_hub_model(tmp_path / "model", family)

@@ -18,6 +18,7 @@ from ex4d.models.weights import WeightFiles
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 _SHOWN = 4  # names in a message
+_TRAINING = ".mask_token"  # stands for parts of a picture that are left out, which is done in training alone
 
 
 def load_network(folder: Path, dtype: torch.dtype) -> Any:
@@ -49,7 +50,7 @@ def load_network(folder: Path, dtype: torch.dtype) -> Any:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         text = f"No network can be made of {folder}: {reason}."
         raise Ex4dError(BAD_INPUT, text, "Download the model again.") from error
-    missing = sorted(told["missing_keys"])
+    missing = sorted(name for name in told["missing_keys"] if not name.endswith(_TRAINING))
     unlike = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in told["mismatched_keys"])
     faults = [
         f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
