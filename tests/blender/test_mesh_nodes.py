@@ -147,7 +147,7 @@ def test_build_sets_the_scene_from_the_clip(scene, portrait):
     assert camera_path.frame_rate(scene) == (60000, 1001)
     assert (scene.frame_start, scene.frame_end, scene.frame_current) == (1, 3, 1)
     assert scene.camera.name == built.shot_camera
-    assert bpy.data.objects[built.root][reconstruction.ARTIFACT] == "ab12"
+    assert bpy.data.collections[built.collection][reconstruction.ARTIFACT] == "ab12"
     assert reconstruction.find(built.collection) == built
     assert reconstruction.of_scene(scene) == built
     assert reconstruction.manifest_of(built.collection).focal == 41.5
