@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, GivesInAll
 from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ex4d.depth.rig import Rig
 
 _SIZE, _OUTPUT = "input_size", "output"
+_NEAREST: Final = np.float32(1e-3)  # metres: the network ends at 0, which would be taken for no depth at all
 
 
 class VideoDepthAnything(NetworkEstimator):
@@ -107,7 +110,7 @@ class VideoDepthAnything(NetworkEstimator):
         for depth in clip_depth(runner, join, count):
             done += 1
             step(0)
-            yield Estimate(depth, gives)
+            yield Estimate(np.maximum(depth, _NEAREST) if gives == "metric" else depth, gives)
 
     def where(self, network: Network) -> Path:
         """See `NetworkEstimator.where`: the safetensors file. Raises UNAVAILABLE for what is not converted, too."""
