@@ -20,6 +20,7 @@ import math
 import re
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,11 @@ def _of_exif(path: Path, width: int, height: int) -> FileLens | None:
 def _of_exr(path: Path, width: int, height: int) -> FileLens | None:
     import OpenEXR
 
-    with OpenEXR.File(str(path), header_only=True) as file:
-        header: dict[str, Any] = file.parts[0].header
+    with OpenEXR.File(str(path), header_only=True) as file:  # whose arrays end with it
+        return _of_exr_header(file.parts[0].header, width, height)
+
+
+def _of_exr_header(header: Mapping[str, Any], width: int, height: int) -> FileLens | None:
     names = ("pinholeFocalLength", "effectiveFocalLength", "nominalFocalLength")
     focal = next((float(header[name]) for name in names if name in header), 0.0)
     if focal <= 0.0 or abs(float(header.get("pixelAspectRatio", 1.0)) - 1.0) > _ASPECT:

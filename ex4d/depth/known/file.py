@@ -32,7 +32,7 @@ LARGEST = 128 << 20  # bytes of a file, packed or not
 MOST = 1_000_000  # points, each in one frame
 _VERSION = 1
 _LAST = 1 << 30  # frame number
-_HINT = "What such a file holds: see `ex4d/depth/known/file.py`, or export it from Blender again."
+_HINT = "What such a file holds stands in docs/guide.md; or export it from Blender again."
 
 
 def load_points(path: Path, first: int = 0) -> KnownPoints | WorldPoints:
