@@ -62,7 +62,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
         max_side=settings.max_side,
         depth_options=_depth_options(scene),
         measures=known.measures,
-        ground=known.ground,
+        ground=known.ground if settings.camera_height else (),  # without a height they tell nothing
         **(_lens(settings, known.unit) if source is None else {}),  # a path has a lens and a scale of its own
     )
     points = _points(scene, clip)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from .camera_math import F64, FLIP, UPRIGHT
 
+MOST = 200_000  # markers in a file
 _VERSION = 1
 _DIGITS = 7  # of a position, significant
 _PLACES = 3  # of a pixel
@@ -35,12 +37,14 @@ def our_world(position: Sequence[float]) -> F64:
     return np.asarray(turn @ np.asarray(position, dtype=np.float64))
 
 
-def to_json(bundles: Sequence[Bundle]) -> bytes:
-    """The file's content."""
+def to_json(bundles: Sequence[Bundle], most: int = MOST) -> bytes:
+    """The file's content. Of more than `most` markers only every second, third, ... of each track are told: the fit
+    does not gain by more, and the backend takes no file without end."""
+    step = max(1, math.ceil(sum(len(bundle.track) for bundle in bundles) / most))
     told = [
         {
             "xyz": [float(f"{value:.{_DIGITS}g}") for value in our_world(bundle.position)],
-            "track": [[frame, round(x, _PLACES), round(y, _PLACES)] for frame, x, y in bundle.track],
+            "track": [[frame, round(x, _PLACES), round(y, _PLACES)] for frame, x, y in bundle.track[::step]],
         }
         for bundle in bundles
     ]

@@ -36,3 +36,10 @@ def test_the_file_holds_position_and_track_of_every_point():
     (bundle,) = value["bundles"]
     assert bundle["xyz"] == [1.0, -3.0, 2.0], "x right, y down, z along Blender's Y"
     assert bundle["track"] == [[1, 10.25, 20.0], [2, 11.0, 20.0]]
+
+
+def test_a_long_clips_tracks_are_thinned_evenly():
+    bundles = [tracks.Bundle((0.0, 0.0, 1.0), tuple((n, 1.0, 1.0) for n in range(1, 101))) for _ in range(3)]
+    told = json.loads(tracks.to_json(bundles, most=100))["bundles"]
+    assert [[frame for frame, _, _ in bundle["track"]] for bundle in told] == [list(range(1, 101, 3))] * 3
+    assert len(json.loads(tracks.to_json(bundles, most=300))["bundles"][0]["track"]) == 100

@@ -200,8 +200,10 @@ def tracked_camera(scene: bpy.types.Scene, start: int, count: int) -> bpy.types.
     return camera
 
 
-def tracked_film(folder: Path, size: tuple[int, int], poses: np.ndarray, focal: float) -> bpy.types.MovieClip:
-    """A solved movie clip: markers where random points are seen from the poses (OpenCV axes)."""
+def tracked_film(
+    folder: Path, size: tuple[int, int], poses: np.ndarray, focal: float, points: np.ndarray | None = None
+) -> bpy.types.MovieClip:
+    """A solved movie clip: markers where points (random ones, or [N, 3]) are seen from the poses (OpenCV axes)."""
     for t in range(len(poses)):
         image = bpy.data.images.new("film", *size)
         image.filepath_raw, image.file_format = str(folder / f"film_{t + 1:04d}.png"), "PNG"
@@ -210,8 +212,9 @@ def tracked_film(folder: Path, size: tuple[int, int], poses: np.ndarray, focal: 
     film = bpy.data.movieclips.load(str(folder / "film_0001.png"))
     tracking = film.tracking
     tracking.camera.sensor_width, tracking.camera.focal_length_pixels = 36.0, focal
-    points = np.random.default_rng(1).uniform((-0.2, -0.2, 5.0), (0.2, 0.2, 14.0), (40, 3))
-    points[:, :2] *= points[:, 2:]
+    if points is None:
+        points = np.random.default_rng(1).uniform((-0.2, -0.2, 5.0), (0.2, 0.2, 14.0), (40, 3))
+        points[:, :2] *= points[:, 2:]
     for k, point in enumerate(points):
         track = tracking.objects[0].tracks.new(name=f"point {k}", frame=1)
         for t, pose in enumerate(poses):

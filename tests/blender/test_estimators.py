@@ -171,6 +171,7 @@ def test_what_was_measured_goes_with_the_next_reconstruction(
     assert job(bench, sent, clip).measures == (), "nobody said how long it is"
     pair.a[picked.DISTANCE] = 3.0
     bpy.ops.ex4d.add_ground()
+    assert job(bench, sent, clip).ground == (), "nobody said how high the camera stands"
     bench.settings.camera_height = 1.6
     asked = job(bench, sent, clip)
     (measure,) = asked.measures

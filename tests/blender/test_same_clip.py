@@ -235,3 +235,31 @@ def test_a_reconstruction_knows_its_clip_when_the_file_is_saved_elsewhere(
     del bpy.data.collections["clip_v001"][clip_record.CLIP]  # as an earlier release leaves it
     assert clip_record.before(bench.scene, "/anywhere/clip.mov") == "clip_v001"
     assert clip_record.before(bench.scene, "/anywhere/plate.mov") == ""
+
+
+def test_another_estimator_through_a_backend_keeps_the_camera_and_shows_its_depth(bench: Bench, clip: Path) -> None:
+    from blender_addon import reconstruction
+
+    bench.start()
+    bench.reconstruct(clip, clip.with_name("depth.npz"))
+    bpy.ops.ex4d.apply_move(move="30")
+    bench.scene.camera.data.lens = 31.0
+    before = stands(bench)
+    bench.settings.camera_height = 0.0
+    bpy.ops.ex4d.add_distance()
+    bench.settings.estimator = "draft"
+    bench.reconstruct(clip)
+    built = reconstruction.of_scene(bench.scene)
+    assert built.collection == "clip_v002", bench.said
+    assert reconstruction.manifest_of("clip_v002").estimator == "draft"
+    assert all(np.array_equal(a, b) for a, b in zip(stands(bench), before, strict=True))
+    near, far = bench.settings.near, bench.settings.far
+    assert 0.0 < near < far
+    assert "Draft depth: for blocking out a move" in drawn()
+    bpy.ops.ex4d.depth_strip()
+    (strip,) = bench.scene.sequence_editor.strips
+    assert len(strip.elements) == 8
+    bench.settings.far = 2.0 * far
+    bpy.ops.ex4d.render_conditioning()
+    bench.until(lambda: bench.settings.render_artifact)
+    assert 0.0 < bench.settings.coverage_mean <= 1.0

@@ -14,7 +14,7 @@ import pytest
 from blender_addon import source_camera, tracker
 from shared_protocol.errors import BAD_INPUT, UNSUPPORTED, Ex4dError
 
-from .bench import tracked_film
+from .bench import Bench, tracked_film
 
 SIZE, COUNT, FOCAL = (320, 180), 24, 300.0
 START = 101  # of the film in the scene
@@ -122,3 +122,48 @@ def test_a_film_that_is_not_solved_says_so(scene, tmp_path):
     image.save()
     film = bpy.data.movieclips.load(str(tmp_path / "film_0001.png"))
     assert tracker.why_not(film) == "The movie clip 'film_0001.png' is not solved."
+
+
+def _hill(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far a wavy, tilted wall is along z."""
+    return np.asarray(8.0 + 1.5 * np.sin(0.9 * x) + 0.5 * y)
+
+
+def test_depth_that_is_off_by_scale_and_shift_comes_back_in_the_units_of_the_solve(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """From Blender's tracker to the mesh, through a backend of its own."""
+    from blender_addon import reconstruction
+
+    size, focal, count = (96, 72), 90.0, 12
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, 0, 3], poses[:, 1, 3] = np.linspace(-1.0, 1.0, count), 0.2 * np.sin(np.arange(count))
+    x, y = np.random.default_rng(2).uniform((-2.0, -1.5), (2.0, 1.5), (60, 2)).T
+    folder = tmp_path / "film"
+    folder.mkdir()
+    film = tracked_film(folder, size, poses, focal, np.stack([x, y, _hill(x, y)], axis=1))
+    v, u = np.mgrid[: size[1], : size[0]] + 0.5
+    z = np.full((count, *u.shape), 8.0)
+    for t in range(count):
+        for _ in range(40):  # of rays with the wall
+            at = [(c - half) / focal * z[t] + poses[t, k, 3] for k, (c, half) in enumerate(((u, 48.0), (v, 36.0)))]
+            z[t] = _hill(*at)
+    np.savez(folder / "depth.npz", depth=(1.0 / ((1.0 / z - 0.02) / 0.4)).astype(np.float32))
+
+    camera = bpy.data.objects.new("solved", bpy.data.cameras.new("solved"))
+    bench.scene.collection.objects.link(camera)
+    camera.data.lens, camera.scale = focal / size[0] * 36.0, (3.0, 3.0, 3.0)
+    constraint = camera.constraints.new("CAMERA_SOLVER")
+    constraint.use_active_clip, constraint.clip = False, film
+    bench.scene.render.resolution_x, bench.scene.render.resolution_y = size
+    bench.settings.source_kind, bench.settings.source_camera = "CAMERA", camera
+    bench.start()
+    bench.reconstruct(folder / "film_0001.png", folder / "depth.npz")
+    manifest = reconstruction.manifest_of(reconstruction.of_scene(bench.scene).collection)
+    assert manifest.known is not None, bench.said
+    assert manifest.known.source == "points"
+    assert manifest.known.residual < 0.01
+    walked = np.array([np.reshape(pose, (4, 4))[:3, 3] for pose in manifest.camera.world_from_camera])
+    unit = np.linalg.norm(walked[-1] - walked[0]) / np.linalg.norm(poses[-1, :3, 3] - poses[0, :3, 3])
+    true = unit * np.percentile(z, (1.0, 99.0))
+    assert (manifest.near, manifest.far_depth) == pytest.approx(true, rel=0.01)
