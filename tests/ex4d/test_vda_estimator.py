@@ -118,6 +118,7 @@ def test_auto_takes_the_best_that_its_licence_allows(models: Path) -> None:
     assert DOOR.nature({}, True).model == "vda-small"
     place(models, "vda-metric-small")
     assert DOOR.nature({}, True).model == "vda-metric-small"
+    assert DOOR.nature({"output": "disparity"}, True).model == "vda-small"
     place(models, "vda-large")
     assert DOOR.nature({}, True).model == "vda-metric-small"
     large = DOOR.nature({}, False)

@@ -31,8 +31,10 @@ def networks(model: str, output: str) -> Sequence[Network]:
     Raises:
         Ex4dError: BAD_INPUT or NOT_FOUND for a model that there is not.
     """
-    if model == AUTO or model in NAMES:
-        return [_published(name, output) for name in (NAMES if model == AUTO else (model,))]
+    if model == AUTO:
+        return [_published(name, AUTO) for name in NAMES if output in (AUTO, _gives(name))]
+    if model in NAMES:
+        return [_published(model, output)]
     file = _file(Path(model).expanduser())
     known = next((name for name in NAMES if _is_there(name, file)), None)
     return [_published(known, output) if known is not None else _unknown(file, output)]
@@ -64,11 +66,15 @@ def usable(file: Path) -> Path:
 
 
 def _published(name: str, output: str) -> Network:
-    gives: Gives = "metric" if name.startswith("vda-metric") else "disparity"
+    gives = _gives(name)
     if output not in (AUTO, gives):
         text = f"{name} gives {gives}, not {output}."
-        raise Ex4dError(BAD_INPUT, text, "The option output is for weights that are given by their path.")
+        raise Ex4dError(BAD_INPUT, text, "Leave the option output at auto, or choose another model.")
     return of_registry(name, gives, steady=True)
+
+
+def _gives(name: str) -> Gives:
+    return "metric" if name.startswith("vda-metric") else "disparity"
 
 
 def _unknown(file: Path, output: str) -> Network:

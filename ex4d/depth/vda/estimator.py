@@ -55,7 +55,7 @@ class VideoDepthAnything(NetworkEstimator):
         Setting(
             _OUTPUT,
             AUTO,
-            "What weights given by their path give: disparity, or depth in metres; auto: as their file's name says.",
+            "Depth in metres, or disparity; auto: the better one that is here, or what the name of a file says.",
             label="Output",
             choices=OUTPUTS,
             group="Network",
