@@ -90,7 +90,7 @@ def artifact_id(job: Job, identity: Mapping[str, str] = _NOTHING) -> str:
     kind = kind_of(job)
     spec: dict[str, Any] = to_plain(job)
     if isinstance(job, m.Reconstruct):
-        for name, assets in (("clip", job.clip), ("depth", job.depth)):
+        for name, assets in (("clip", job.clip), ("depth", job.depth), ("sky_mask", job.sky_mask)):
             spec[name] = [(a.sha256, suffix_of(a)) for a in assets]
         camera = job.source_camera
         spec["source_camera"] = None if camera is None else (camera.sha256, camera_suffix_of(camera))

@@ -82,7 +82,12 @@ class Shelf:
 
 def inputs_of(job: m.Reconstruct) -> tuple[m.Asset, ...]:
     """Every upload that a reconstruction is made from."""
-    return (*job.clip, *job.depth, *(asset for asset in (job.source_camera, job.points) if asset is not None))
+    return (
+        *job.clip,
+        *job.depth,
+        *job.sky_mask,
+        *(asset for asset in (job.source_camera, job.points) if asset is not None),
+    )
 
 
 def needed(job: m.Render | m.Generate) -> tuple[str, str]:

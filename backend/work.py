@@ -21,6 +21,7 @@ from ex4d.depth.choose import Choice, choose_estimator
 from ex4d.depth.kept import KeptDepth
 from ex4d.depth.known.file import load_points
 from ex4d.depth.known.values import Known, Measure, Pick
+from ex4d.depth_step import DepthOptions
 from ex4d.doors import named
 from ex4d.generate import GENERATORS
 from ex4d.render import RenderOptions
@@ -137,13 +138,9 @@ def _perform(run: Run, folders: Folders, temp: Path, report: Report, names: dict
         clip = _bring(job.clip, temp / "clip", folders, names)
         depth = _bring(job.depth, temp / "depth", folders, names)
         options = pipeline.ReconstructOptions(
-            estimator=job.estimator,
-            depth_options=_depth_options(job),
             first=job.first,
             count=job.count,
             fps=None if job.fps is None else Fraction(*job.fps),
-            focal=job.focal,
-            lens=job.lens,
             max_side=job.max_side,
         )
 
@@ -152,19 +149,20 @@ def _perform(run: Run, folders: Folders, temp: Path, report: Report, names: dict
             if artifact != run.artifact:
                 raise _OtherArtifactError(artifact)
 
-        pipeline.reconstruct(
-            report.folder,
-            clip,
-            depth,
-            options,
-            report,
-            [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)],
+        wish = DepthOptions(
+            estimator=job.estimator,
+            options=_depth_options(job),
+            files=depth,
+            sky=_bring(job.sky_mask, temp / "sky", folders, names),
+            focal=job.focal,
+            lens=job.lens,
             source_camera=_source_camera(job, temp, folders, names),
             known=_known(job, temp, folders, names),
-            scratch=folders.temp,
             kept=KeptDepth(folders.depth),
             chosen=chosen,
         )
+        inputs = [{"name": a.name, "sha256": a.sha256} for a in inputs_of(job)]
+        pipeline.reconstruct(report.folder, clip, wish, options, report, inputs, scratch=folders.temp)
     elif isinstance(job, m.Render):
         path, source = _cameras(job)
         pipeline.render(

@@ -34,6 +34,7 @@ class DepthOptions:
     estimator: str = "auto"
     options: Mapping[str, Value] = field(default_factory=dict)  # of the estimator and of the depth step
     files: Sequence[Path] = ()  # depth that was brought along
+    sky: Sequence[Path] = ()  # masks that are white where the sky is; () = it is looked for
     first: int = 0  # of the clip within the shot
     focal: float | None = None  # pixels of the clip as it comes in
     lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
@@ -42,6 +43,15 @@ class DepthOptions:
     kept: KeptDepth | None = None  # depth of earlier runs
     chosen: Callable[[Choice], None] = nobody  # told which estimator it will be; may raise
     default_focal: float | None = None  # pixels of the clip's frames, where nobody knows it; None = 500/512 of the side
+
+    def told(self) -> dict[str, Any]:
+        """What side-cars tell among the parameters; files stand among the inputs, the rest with what came of it."""
+        return {
+            "estimator": self.estimator,
+            "depth_options": dict(self.options),
+            "focal": self.focal,
+            "lens": None if self.lens is None else list(self.lens),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +97,7 @@ def depth_of_clip(clip: Clip, workspace: Path, wish: DepthOptions, progress: Pro
         options=wish.options,
         first=wish.first,
         focal=_focal(lens, given),
+        sky=wish.sky,
         kept=wish.kept,
         chosen=wish.chosen,
         progress=progress,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,6 @@ import numpy as np
 from ex4d.cameras import save_path, stretched
 from ex4d.clip import read_clip
 from ex4d.depth.as_upstream import as_upstream
-from ex4d.depth.choose import Choice
-from ex4d.depth.kept import KeptDepth
-from ex4d.depth.known.values import Known
 from ex4d.depth_step import DepthOptions, depth_of_clip
 from ex4d.doors import named
 from ex4d.files import TAKE, UNFINISHED, replacing
@@ -69,13 +66,9 @@ class Report(Protocol):
 class ReconstructOptions:
     """How a clip is read and lifted; defaults as on the wire (`shared_protocol.messages.Reconstruct`)."""
 
-    estimator: str = "auto"
-    depth_options: Mapping[str, Value] = field(default_factory=dict)  # of the estimator and of the depth step
     first: int = 0
     count: int = 0
     fps: Fraction | None = None
-    focal: float | None = None  # pixels of the clip as it comes in
-    lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
     max_side: int = 1280
     geometry: str = "closed"  # "upstream" takes that code's focal length where none is given, and depth as it comes
 
@@ -83,46 +76,29 @@ class ReconstructOptions:
 def reconstruct(
     folder: Path,
     clip_files: Sequence[Path],
-    depth_files: Sequence[Path],
+    wish: DepthOptions,
     options: ReconstructOptions,
     report: Report,
     inputs: Sequence[Json] = (),
-    source_camera: CameraPath | None = None,
-    known: Known = Known(),  # noqa: B008 - frozen
     scratch: Path | None = None,
-    kept: KeptDepth | None = None,
-    chosen: Callable[[Choice], None] = lambda choice: None,
 ) -> None:
     """Clip → depth → scene, written to `folder`. What is held in memory does not grow with the clip's length.
 
     Args:
         folder: made if missing.
         clip_files: one movie, or the pictures of a sequence in order.
-        depth_files: depth of the same clip, or none.
+        wish: what its depth is made of; its `first` is that of `options`.
+        options: how the clip is read and lifted.
         inputs: name and sha256 of each input, for the side-car; made from the files where left out.
-        source_camera: how the source camera moved, in a world of its own (`ex4d.source_camera`); None = it stood still.
-        known: what depth is fitted to.
         scratch: a folder on a disk, for the clip's arrays while this works; None = the one that `folder` is in.
-        kept: depth of earlier runs.
-        chosen: told which estimator it will be, before it begins; may raise.
 
     Raises:
         Ex4dError: whatever reading, estimating or lifting reports.
     """
     upstream = options.geometry == "upstream"
-    wish = DepthOptions(
-        estimator=options.estimator,
-        options={**(as_upstream(options.estimator) if upstream else {}), **options.depth_options},
-        files=depth_files,
-        first=options.first,
-        focal=options.focal,
-        lens=options.lens,
-        source_camera=source_camera,
-        known=known,
-        default_focal=UPSTREAM_FOCAL if upstream else None,
-        kept=kept,
-        chosen=chosen,
-    )
+    wish = replace(wish, first=options.first)
+    if upstream:
+        wish = replace(wish, options={**as_upstream(wish.estimator), **wish.options}, default_focal=UPSTREAM_FOCAL)
     report.progress("Reading the clip", 0, 1)
     with workspace(folder.parent if scratch is None else scratch) as arrays:
         clip = read_clip(
@@ -136,9 +112,11 @@ def reconstruct(
         )
         total, done = len(clip.frames), 0
         found = depth_of_clip(clip, arrays, wish, report.progress)
-        given = {**asdict(options), "fps": None if options.fps is None else str(options.fps)}
+        given = {**asdict(options), "fps": None if options.fps is None else str(options.fps), **wish.told()}
         provenance = _provenance("reconstruct", given)
-        provenance["inputs"] = list(inputs) or [describe(path) for path in _files((*clip_files, *depth_files))]
+        provenance["inputs"] = list(inputs) or [
+            describe(path) for path in _files((*clip_files, *wish.files, *wish.sky))
+        ]
         scene = lifted(clip, found.depth, camera=found.camera, sharpen=not upstream, progress=report.progress)
 
         def finished(name: str) -> None:

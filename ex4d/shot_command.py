@@ -116,11 +116,7 @@ def _condition(
     scene_folder, conditioning = (work / part for part in PARTS)
     wish = depth_wish(arguments)
     options = pipeline.ReconstructOptions(
-        estimator=wish.estimator,
-        depth_options=wish.options,
         count=arguments.num_frames,
-        focal=wish.focal,
-        lens=wish.lens,
         max_side=arguments.max_side,
         geometry=arguments.geometry,
     )
@@ -136,15 +132,7 @@ def _condition(
     if not rasterizer.commercial_use:
         print(f"note: {rasterizer.label} is not for commercial use: {rasterizer.licence}", file=sys.stderr)
     if not (scene_folder / "scene.json").exists():  # else an earlier run of the same command got this far
-        pipeline.reconstruct(
-            scene_folder,
-            [arguments.input_video],
-            list(wish.files),
-            options,
-            console,
-            source_camera=wish.source_camera,
-            known=wish.known,
-        )
+        pipeline.reconstruct(scene_folder, [arguments.input_video], wish, options, console)
     scene = load_scene(scene_folder)
     console.end()
     for note in scene.notes:  # what was done to clip and depth on the way in

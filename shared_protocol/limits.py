@@ -143,6 +143,7 @@ def _reconstruct(job: m.Reconstruct) -> None:
     _need(len(job.clip) > 0, BAD_INPUT, "A reconstruction needs a clip.")
     _at_most(len(job.clip), MAX_FRAMES, "Files of the clip")
     _at_most(len(job.depth), MAX_FRAMES, "Files of the depth")
+    _at_most(len(job.sky_mask), MAX_FRAMES, "Files of the sky mask")
     kinds = ("auto", "depth", "disparity")
     _need(job.depth_kind in kinds, BAD_INPUT, f"The kind of depth must be one of {', '.join(kinds)}.")
     _need(_DOOR.fullmatch(job.estimator) is not None, BAD_MESSAGE, "That is no name of an estimator.")

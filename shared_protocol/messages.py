@@ -172,6 +172,7 @@ class Reconstruct:
     source_camera: Asset | None = None  # how the camera moved: a camera path file, .json or .npz; None: it stood still
     depth_options: tuple[tuple[str, OptionValue], ...] = ()  # of the estimator's `Door.settings`
     lens: tuple[float, float] | None = None  # focal length and sensor width in millimetres, where `focal` is None
+    sky_mask: tuple[Asset, ...] = ()  # pictures, white where the sky is: one for each frame, or one for all
     points: Asset | None = None  # points of known depth or place: a .json or .npz file (docs/protocol.md)
     measures: tuple[Measure, ...] = ()  # known distances
     camera_height: float | None = None  # of the first frame's camera above the ground, scene units

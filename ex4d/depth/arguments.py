@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ex4d.depth.known.values import Known
     from ex4d.depth_step import DepthOptions
 
-# What decides the depth, by the names in the parsed arguments. `depth` and `known_points` are files.
+# What decides the depth, by the names in the parsed arguments. `depth`, `sky_mask` and `known_points` are files.
 DECIDES = (
-    *("depth", "depth_kind", "estimator", "depth_option", "commercial", "focal", "lens", "sensor"),
+    *("depth", "depth_kind", "estimator", "depth_option", "sky_mask", "commercial", "focal", "lens", "sensor"),
     *("source_camera", "known_points", "measure", "camera_height", "ground"),
 )
 
@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="an option of the estimator or of the clean-up (steady, edges, sky); may be repeated",
+    )
+    made.add_argument(
+        "--sky_mask",
+        type=Path,
+        metavar="FILE",
+        help="where the sky is: a folder of pictures that are white there, or one for all frames (default: it is "
+        "looked for)",
     )
     made.add_argument(
         "--commercial",
@@ -100,6 +107,7 @@ def depth_wish(arguments: argparse.Namespace, first: int = 0) -> DepthOptions:
         estimator=arguments.estimator,
         options=_options(arguments),
         files=() if arguments.depth is None else (arguments.depth,),
+        sky=() if arguments.sky_mask is None else (arguments.sky_mask,),
         first=first,
         focal=arguments.focal,
         lens=_lens(arguments),

@@ -14,6 +14,7 @@ from ex4d.depth.edges import refine_edges
 from ex4d.depth.kept import KeptDepth, key_of
 from ex4d.depth.raw import Raw, gather
 from ex4d.depth.sky import push_sky
+from ex4d.depth.sky_mask import SkyMask
 from ex4d.depth.steady import steady_depth
 from ex4d.settings import Value
 from ex4d.values import Clip, DepthVideo
@@ -29,6 +30,7 @@ def estimate_depth(
     options: Mapping[str, Value] | None = None,
     first: int = 0,
     focal: float | None = None,
+    sky: Sequence[Path] = (),
     kept: KeptDepth | None = None,
     chosen: Callable[[Choice], None] = nobody,
     progress: Progress = nobody,
@@ -44,6 +46,7 @@ def estimate_depth(
         first: the same that `read_clip` was given, since depth files are counted from the start of the shot; how many
             frames are needed, the clip itself says.
         focal: pixels of the clip's frames, where somebody knows it.
+        sky: masks that are white where the sky is, see `ex4d.depth.sky_mask`; () = it is looked for, as `options` say.
         kept: where depth of earlier runs is, and where this run's is kept; None = each run is its own.
         chosen: told which estimator it will be, with all of its options, before it begins; may raise.
         progress: called with (phase, done, in all); it may raise Ex4dError(CANCELLED).
@@ -60,6 +63,7 @@ def estimate_depth(
     if not len(clip.frames):
         raise Ex4dError(BAD_INPUT, "The clip has no frames.", "Choose at least one.")
     height, width = clip.frames.shape[1:3]
+    mask = SkyMask(sky, clip, first) if sky else None
     choice = choose_estimator(estimator, files, options or {}, height, width)
     chosen(choice)
     door, own, stage = choice.door, choice.options, choice.stage
@@ -77,7 +81,7 @@ def estimate_depth(
     )
     raw = _raw(door, request, workspace, nature, kept)
     notes = [*choice.notes, *raw.notes, *to_depth(raw.values, raw.gives)]
-    notes += _clean(raw, clip, nature, stage, progress)
+    notes += _clean(raw, clip, nature, mask, stage, progress)
     facts: dict[str, Any] = {
         "estimator": door.name,
         "model": nature.model,
@@ -112,7 +116,9 @@ def _raw(door: DepthEstimator, request: DepthRequest, workspace: Path, nature: N
     return raw
 
 
-def _clean(raw: Raw, clip: Clip, nature: Nature, stage: Mapping[str, Value], progress: Progress) -> list[str]:
+def _clean(
+    raw: Raw, clip: Clip, nature: Nature, mask: SkyMask | None, stage: Mapping[str, Value], progress: Progress
+) -> list[str]:
     """Changes z in place. Each of the three acts on what the one before left."""
     z = raw.values
     network = bool(nature.model)
@@ -121,8 +127,8 @@ def _clean(raw: Raw, clip: Clip, nature: Nature, stage: Mapping[str, Value], pro
         notes += refine_edges(z, clip.frames, progress)
     if _wanted(stage["steady"], network and not nature.steady):
         notes += steady_depth(z, clip.frames, progress)
-    if _wanted(stage["sky"], network):
-        notes += push_sky(z, clip.frames, raw.sky, raw.gives == "metric", progress)
+    if mask is not None or _wanted(stage["sky"], network):
+        notes += push_sky(z, clip.frames, raw.sky if mask is None else mask, raw.gives == "metric", progress)
     return notes
 
 

@@ -63,8 +63,8 @@ def frames_for(stored: Stored, depth_first: int, first: int, count: int) -> tupl
     return range(start, start + count), []
 
 
-def check_size(clip: Clip, height: int, width: int) -> None:
-    """Depth has the clip's size or its shape. What has one side alike and the other not was cropped.
+def check_size(clip: Clip, height: int, width: int, what: str = "depth") -> None:
+    """Depth, or a mask, has the clip's size or its shape. What has one side alike and the other not was cropped.
 
     Raises:
         Ex4dError: SIZE_MISMATCH, with both sizes.
@@ -82,8 +82,8 @@ def check_size(clip: Clip, height: int, width: int) -> None:
     if cropped or off > _SLACK * max(1.0, scale):
         raise Ex4dError(
             SIZE_MISMATCH,
-            f"The depth is {width} x {height}, the clip is {whole[0]:.0f} x {whole[1]:.0f}.",
-            "Give depth of the same size or shape, made for this clip.",
+            f"The {what} is {width} x {height}, the clip is {whole[0]:.0f} x {whole[1]:.0f}.",
+            f"Give {what} of the same size or shape, made for this clip.",
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ex4d.depth.door import Progress
 from ex4d.depth.sky_finder import SkyFinder, find_sky
+from ex4d.depth.sky_mask import SkyMask
 from ex4d.on_disk import streamed
 from ex4d.values import F32, U8, Bool
 
@@ -14,7 +15,7 @@ BEYOND = 10.0  # the sky lies this many times as far as the 99th percentile of w
 _SAMPLED = 5000  # pixels of a frame, for that percentile
 
 
-def push_sky(z: F32, frames: U8, known: Bool | None, metric: bool, progress: Progress) -> list[str]:
+def push_sky(z: F32, frames: U8, known: Bool | SkyMask | None, metric: bool, progress: Progress) -> list[str]:
     """Changes z [T, H, W] in place: all sky of the clip gets one depth, so that nothing tears within it.
 
     Args:
@@ -50,7 +51,7 @@ def push_sky(z: F32, frames: U8, known: Bool | None, metric: bool, progress: Pro
     return [f"sky ({how}: {found / z.size:.0%} of the clip) was pushed to a depth of {float(far):.4g}"]
 
 
-def _sky(t: int, z: F32, frames: U8, known: Bool | None, finder: SkyFinder | None) -> Bool:
+def _sky(t: int, z: F32, frames: U8, known: Bool | SkyMask | None, finder: SkyFinder | None) -> Bool:
     if known is not None:
         return np.asarray(known[t], np.bool_)
     return np.zeros(z.shape[1:], np.bool_) if finder is None else finder.sky(z[t], frames[t])

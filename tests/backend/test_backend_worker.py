@@ -20,9 +20,9 @@ from backend.doors import doors as installed
 from backend.state_folder import Folders
 from ex4d.cameras import save_path, standing_still
 from ex4d.depth.choose import choose_estimator
-from ex4d.depth.known.values import Known, Measure, Pick
+from ex4d.depth.known.values import Measure, Pick
 from ex4d.depth.settings import STAGE_SETTINGS
-from ex4d.pipeline import ReconstructOptions
+from ex4d.depth_step import DepthOptions
 from ex4d.render import RenderOptions
 from ex4d.values import CameraPath, Intrinsics
 from shared_protocol import messages as m
@@ -173,7 +173,7 @@ def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatc
     save_path(file, standing_still(intrinsics, 3, Fraction(24)))
     file.rename(folders.assets / ("ee" * 32))
     seen: list[CameraPath | None] = []
-    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, source_camera, **__: seen.append(source_camera))
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *args, **_: seen.append(args[2].source_camera))
     camera = m.Asset("ee" * 32, 10, "Kamera 1.JSON")
     work.perform(
         pipe.Run("cd" * 32, m.Reconstruct(ASSETS, source_camera=camera), "", ()), folders, lambda _: None, lambda: False
@@ -187,8 +187,8 @@ def test_the_source_cameras_path_reaches_the_engine(folders: Folders, monkeypatc
 def test_what_an_artist_knows_reaches_the_engine(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     points = [{"frame": frame, "x": 10.5, "y": 20.5, "z": 4.0} for frame in (3, 5)]
     (folders.assets / ("ee" * 32)).write_text(json.dumps({"version": 1, "points": points}))
-    seen: list[tuple[ReconstructOptions, Known]] = []
-    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *args, known, **_: seen.append((args[3], known)))
+    seen: list[DepthOptions] = []
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *args, **_: seen.append(args[2]))
     job = m.Reconstruct(
         ASSETS,
         first=2,
@@ -200,8 +200,9 @@ def test_what_an_artist_knows_reaches_the_engine(folders: Folders, monkeypatch: 
         ground=(m.Pick(2, 5.5, 6.5),),
     )
     work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
-    ((options, known),) = seen
-    assert (options.lens, options.depth_options) == ((35.0, 36.0), {"steady": "off"})
+    (wish,) = seen
+    known = wish.known
+    assert (wish.lens, wish.options) == ((35.0, 36.0), {"steady": "off"})
     assert known.points is not None
     assert known.points.frame.tolist() == [0, 2]
     assert known.measures == (Measure(1, (1.5, 2.5), (3.5, 4.5), 1.8),)
@@ -218,7 +219,7 @@ def test_a_run_whose_estimator_is_another_one_by_now_makes_nothing(
 ) -> None:
     job = m.Reconstruct(ASSETS, depth_options=(("sky", "off"),))
     taken = choose_estimator("draft", (), {"sky": "off"})
-    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *_, chosen, **__: chosen(taken))
+    monkeypatch.setattr(work.pipeline, "reconstruct", lambda *args, **_: args[2].chosen(taken))
     made = work.perform(pipe.Run("cd" * 32, job, "", ()), folders, lambda _: None, lambda: False)
     assert made == work.artifact_of(replace(job, estimator="draft"), folders)
     assert work.perform(pipe.Run(made, job, "", ()), folders, lambda _: None, lambda: False) == made

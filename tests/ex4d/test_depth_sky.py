@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from depths import estimate_depth
 
 from ex4d.depth.door import nobody
 from ex4d.depth.sky import BEYOND, push_sky
-from ex4d.values import F32, U8, Bool
+from ex4d.images import write_png
+from ex4d.values import F32, U8, Bool, Clip
 from shared_protocol.errors import CANCELLED, Ex4dError
 
 H, W, T = 120, 200, 4
@@ -111,3 +116,40 @@ def test_cancel_leaves_depth_as_it_was_while_sky_is_looked_for() -> None:
     with pytest.raises(Ex4dError):
         push_sky(z, frames, None, False, progress)
     np.testing.assert_array_equal(z, before)
+
+
+def masks(folder: Path, truth: Bool, count: int) -> Path:
+    folder.mkdir()
+    for t in range(count):
+        write_png(folder / f"{t + 1:04d}.png", truth[0].astype(np.uint8) * 255)
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, T, T + 2], ids=["one", "each", "of the shot"])
+@pytest.mark.parametrize("scale", [1, 2], ids=["clip", "twice"])
+def test_masks_from_files(tmp_path: Path, count: int, scale: int) -> None:
+    z, frames, truth = outdoors()
+    folder = masks(tmp_path / "sky", truth.repeat(scale, axis=1).repeat(scale, axis=2), count)
+    clip = Clip(frames, Fraction(24), "street")
+    np.savez(tmp_path / "z.npz", depth=z)
+    depth = estimate_depth(clip, files=[tmp_path / "z.npz"], sky=[folder], first=2 if count > T else 0)
+    np.testing.assert_array_equal(depth.z[truth], depth.z[truth][0])
+    np.testing.assert_array_equal(depth.z[~truth], z[~truth])
+    assert any("sky (told" in note for note in depth.notes)
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    z, frames, truth = outdoors()
+    clip = Clip(frames, Fraction(24), "street")
+    np.savez(tmp_path / "z.npz", depth=z)
+    wide = masks(tmp_path / "wide", truth[:, :50], 1)
+    few = masks(tmp_path / "few", truth, 3)
+    write_png(tmp_path / "colour.png", frames[0])
+    for files, words in (
+        ([wide], "sky mask is 200 x 50"),
+        ([few], "3 sky masks"),
+        ([tmp_path / "colour.png"], "coloured"),
+        ([tmp_path / "no"], "no"),
+    ):
+        with pytest.raises(Ex4dError, match=words):
+            estimate_depth(clip, files=[tmp_path / "z.npz"], sky=files)

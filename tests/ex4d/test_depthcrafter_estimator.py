@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from ex4d.depth import DEPTH_DOORS
 from ex4d.depth.depthcrafter.conversion import normalised, upstream_depth
 from ex4d.depth.door import DepthRequest, Estimate
+from ex4d.depth_step import DepthOptions
 from ex4d.images import write_png
 from ex4d.pipeline import ReconstructOptions, reconstruct
 from ex4d.scene import load_scene
@@ -245,10 +246,8 @@ def test_upstream_geometry_lifts_depth_of_the_public_code_as_it_comes(models: Pa
     files = [tmp_path / f"{index:04d}.png" for index in (1, 2)]
     for file, picture in zip(files, pictures.frames, strict=True):
         write_png(file, picture)
-    options = ReconstructOptions(
-        estimator="depthcrafter", depth_options={**SHORT, "commercial": False}, geometry="upstream"
-    )
-    reconstruct(tmp_path / "scene", files, [], options, Deaf())
+    wish = DepthOptions(estimator="depthcrafter", options={**SHORT, "commercial": False})
+    reconstruct(tmp_path / "scene", files, wish, ReconstructOptions(geometry="upstream"), Deaf())
     scene = load_scene(tmp_path / "scene")
     expected = np.stack([estimate.values for estimate in frames_of(pictures, conversion="upstream")])
     np.testing.assert_allclose(scene.mesh_depth[:, BORDER:-BORDER, BORDER:-BORDER], expected, rtol=1e-6)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sky that an artist painted or keyed: pictures that are white where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ex4d.depth.match import check_size
+from ex4d.images import read_png
+from ex4d.media.sequence import expand
+from ex4d.values import Bool, Clip
+from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
+
+_WHITE = 128  # level from which on a pixel is sky
+
+
+class SkyMask:
+    """The masks of a clip, read one by one when they are asked for."""
+
+    def __init__(self, files: Sequence[Path], clip: Clip, first: int) -> None:
+        """Finds the files and reads the first.
+
+        Args:
+            files: one picture for all frames; or a folder or the files of a sequence, one for each frame of the shot.
+            clip: what the masks belong to. They have its size, or the size that it came in.
+            first: index of the clip's first frame within the shot; a sequence just as long as the clip starts with it.
+
+        Raises:
+            Ex4dError: NOT_FOUND, NOT_A_CLIP, SIZE_MISMATCH for too few masks or masks of another shape.
+        """
+        found, _ = expand(list(files))
+        total, self._clip = len(clip.frames), clip
+        if len(found) in (1, total):
+            self._files = found * total if len(found) == 1 else found
+        elif len(found) >= first + total:
+            self._files = found[first : first + total]
+        else:
+            raise Ex4dError(
+                SIZE_MISMATCH,
+                f"There are {len(found)} sky masks; the clip's frames {first + 1} to {first + total} need "
+                f"{first + total}.",
+                "Give one for every frame, or a single one for all.",
+            )
+        self[0]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Bool:
+        """[H, W] the sky of a frame. Raises Ex4dError as `__init__` does, and BAD_INPUT for a coloured picture."""
+        path = self._files[index]
+        mask = read_png(path)
+        if mask.ndim == 3:
+            if (mask != mask[..., :1]).any():
+                raise Ex4dError(BAD_INPUT, f"{path.name} is a coloured picture.", "A mask is white where the sky is.")
+            mask = mask[..., 0]
+        check_size(self._clip, mask.shape[0], mask.shape[1], "sky mask")
+        height, width = self._clip.frames.shape[1:3]
+        if mask.shape != (height, width):
+            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.asarray(mask >= _WHITE, np.bool_)
