@@ -69,7 +69,7 @@ def main(words: list[str] | None = None) -> int:
         raster = _raster(arguments.repetitions)
         keep(rasterizers=raster)
         rows = _rows(folder, arguments, begun + 60 * arguments.minutes, keep)
-        rows += _depth(arguments, begun + 60 * arguments.minutes, keep)
+        rows = [*rows, *_depth(arguments, begun + 60 * arguments.minutes, keep)]
     left = sum(row["state"] == "not run" for row in rows)
     good = bool(parity["good"] and raster["good"]) and not any(row["bad"] for row in rows)
     keep(complete=True, good=good, seconds=round(time.monotonic() - begun, 1))

@@ -183,4 +183,5 @@ runpy.run_path("scripts/gpu_check.py", run_name="__main__")
     assert (report["complete"], report["good"]) == (True, True)
     assert {row["state"] for row in report["rows"]} == {OK}
     assert len(report["rows"]) == sum(len(group.specs) for group in groups([]))
+    assert {row["model"] for row in report["depth"] if row["state"] == OK} >= {"vda-large", "depthcrafter", "depth-pro"}
     assert report["parity"]["rows"][0]["latents"] <= 1e-3
