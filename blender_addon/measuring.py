@@ -88,7 +88,7 @@ def apply(scene: bpy.types.Scene, built: Built, height: float) -> Applied:
 
 def told(scene: bpy.types.Scene, built: Built, clip: Path, *, first: int, count: int) -> Told:
     """What a reconstruction's picks say, for a new one of the same clip. Picks in frames that it does not use are left
-    out.
+    out, and so are ground points that tell no plane: how the ground lies is found in the picture then.
 
     Args:
         scene: has the reconstruction.
@@ -119,8 +119,8 @@ def told(scene: bpy.types.Scene, built: Built, clip: Path, *, first: int, count:
 
     ends = [(at(pair.a), at(pair.b), pair.length / unit) for pair in pairs]
     measures = tuple(Measure(a[0], *a[1:], *b[1:], length) for a, b, length in ends if used(a[0]))
-    points = (Pick(*at(obj)) for obj in floor)
-    return Told(measures, tuple(point for point in points if used(point.frame)), unit)
+    points = tuple(point for point in (Pick(*at(obj)) for obj in floor) if used(point.frame))
+    return Told(measures, points if len(points) >= core_picks.PLANE else (), unit)
 
 
 def _apart(a: F64, b: F64) -> float:

@@ -6,6 +6,7 @@ import bpy
 from shared_protocol.errors import NOT_FOUND, Ex4dError
 
 from . import compat, depth_colours, live_depth, measuring, mesh_nodes, picked, reconstruction, status, strips
+from .core import picks as core_picks
 from .core import scene_manifest
 from .operator_base import Step
 
@@ -92,8 +93,8 @@ class EX4D_OT_add_ground(Step, bpy.types.Operator):
         _select(context, picked.add_ground(context.scene, built))
         count = len(picked.ground(built))
         hint = (
-            f"{3 - count} more, and the ground may be tilted; with fewer it is level in the scene, along Z."
-            if count < 3
+            f"With {core_picks.PLANE - count} more the ground may be tilted; else it is taken to be level in the scene."
+            if count < core_picks.PLANE
             else "They tell how the ground is tilted."
         )
         status.say("Move the point onto the ground, and type the camera's height.", hint=hint)
@@ -109,7 +110,7 @@ class EX4D_OT_apply_known(Step, bpy.types.Operator):
     def work(self, context):
         scene = context.scene
         done = measuring.apply(scene, reconstruction.of_scene(scene), scene.ex4d.camera_height)
-        off = f" They agree to {done.off:.1%}." if done.count > 1 else ""
+        off = f" What you know differs by up to {done.off:.1%}." if done.count > 1 else ""
         keyed = live_depth.is_keyed(live_depth.modifier_of(scene))
         status.say(
             f"Everything is {done.factor:.4g} times as far as before.{off}",

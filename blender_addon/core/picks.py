@@ -17,6 +17,7 @@ from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 from .camera_math import F64
 
+PLANE = 3  # points that tell a plane
 _FLAT = 1e-3  # how thin a triangle of ground points may be, as a share of its length
 
 
@@ -84,7 +85,7 @@ def camera_height(camera: Sequence[float], ground: Sequence[Sequence[float]]) ->
     points = np.asarray(ground, dtype=np.float64)
     middle = points.mean(axis=0)
     up: F64 = np.array([0.0, 0.0, 1.0])
-    if len(points) >= 3:
+    if len(points) >= PLANE:
         _, lengths, axes = np.linalg.svd(points - middle)
         if lengths[1] <= _FLAT * lengths[0]:
             raise Ex4dError(
@@ -92,7 +93,7 @@ def camera_height(camera: Sequence[float], ground: Sequence[Sequence[float]]) ->
             )
         up = axes[2]
     height = float((np.asarray(camera, dtype=np.float64) - middle) @ up)
-    height = abs(height) if len(points) >= 3 else height
+    height = abs(height) if len(points) >= PLANE else height
     if not (math.isfinite(height) and height > 0.0):
         raise Ex4dError(BAD_INPUT, "The source camera is not above the ground points.", "Move them onto the ground.")
     return height

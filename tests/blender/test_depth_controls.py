@@ -225,7 +225,7 @@ def test_things_known_that_contradict_each_other_are_told(bench: Bench, built: s
         pair.a[picked.DISTANCE] = factor * float(np.linalg.norm(ends[1] - ends[0]))
     bpy.ops.ex4d.apply_known()
     assert bench.status.level == "WARNING"
-    assert "They agree to 22" in bench.said
+    assert "What you know differs by up to 22" in bench.said
     assert 1.0 / inputs(bench)[0] == pytest.approx(6.0**0.5, rel=1e-3)
 
 
@@ -263,15 +263,20 @@ def test_points_are_told_in_pixels_of_the_clip_and_units_of_the_reconstruction(
     bench.scene.frame_set(4)  # picture 6 of the clip's file: its third is the first that is used
     bpy.ops.ex4d.add_distance()
     bpy.ops.ex4d.add_ground()
+    bpy.ops.ex4d.add_ground()
     (pair,) = picked.distances(part)
     pair.a[picked.DISTANCE] = 3.0
+    assert measuring.told(bench.scene, part, clip, first=2, count=0).ground == (), "two points tell no plane"
+    bpy.ops.ex4d.add_ground()
     bench.scene.frame_set(1)
     told = measuring.told(bench.scene, part, clip, first=2, count=0)
     (measure,) = told.measures
     assert (measure.frame, measure.distance) == (4, 1.5)
     got = (measure.ax, measure.ay, measure.bx, measure.by)
     assert got == pytest.approx((64 / 3, 24.0, 128 / 3, 24.0), abs=1e-3)
-    assert [(p.frame, p.x, p.y) for p in told.ground] == [(4, pytest.approx(32.0, abs=1e-3), pytest.approx(43.2))]
+    assert [p.frame for p in told.ground] == [4, 4, 4]
+    assert [p.x for p in told.ground] == pytest.approx([32.0, 19.2, 44.8], abs=1e-3)
+    assert [p.y for p in told.ground] == pytest.approx([43.2, 38.4, 38.4], abs=1e-3)
     assert told.unit == pytest.approx(2.0)
     image = bpy.data.images.new("large", 128, 96)
     image.filepath_raw, image.file_format = str(bench.folder / "large_0001.png"), "PNG"
