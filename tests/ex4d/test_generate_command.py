@@ -515,7 +515,7 @@ def test_a_reshoot_that_was_stopped_goes_on(
     stop_at(painter, 1, KeyboardInterrupt())
     assert run("reshoot", *shot, "--output_dir", out) == 130
     go_on(painter)
-    monkeypatch.setattr("ex4d.pipeline.estimate_depth", _never)  # the scene is there already
+    monkeypatch.setattr("ex4d.depth_step.estimate_depth", _never)  # the scene is there already
     assert run("reshoot", *shot, "--output_dir", out) == 0
     assert painter.steps == [1, 2, 3]
     assert np.array_equal(frames(out), frames(whole))
