@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import Backend, is_alive, kill, named, until, wait
 
-from backend.ids import artifact_id
 from backend.journal import Journal
 from backend.state_folder import StateFolder
+from backend.work import artifact_of
 from shared_protocol import messages as m
 from shared_protocol.client import Client
 from shared_protocol.errors import NOT_FOUND, UNREACHABLE, WORKER_DIED, Ex4dError
@@ -87,7 +87,7 @@ def test_the_earlier_steps_resume_as_well(backend: Backend, long_clip: list[Path
     client = backend.start().client()
     if step == "reconstruct":
         assets = tuple(client.upload(path) for path in long_clip)
-        info = client.submit(m.Reconstruct(assets, fps=(24, 1)))
+        info = named(client, client.submit(m.Reconstruct(assets, fps=(24, 1))))
     else:
         from conftest import reconstruct, shot
 
@@ -201,7 +201,7 @@ def test_jobs_of_another_release_wait_for_their_turn_or_fail_and_the_server_star
     client = backend.start().client()
     until(lambda: all(client.job(i * 32).state == FAILED for i in "12"))
     renewed, unknown = (client.job(i * 32) for i in "12")
-    assert renewed.artifact == artifact_id(job)
+    assert renewed.artifact == artifact_of(job, state)
     assert renewed.error is not None
     assert renewed.error.code == NOT_FOUND  # its clip was never uploaded: it did get its turn
     assert unknown.error is not None
