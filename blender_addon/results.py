@@ -87,7 +87,7 @@ def _build(scene: bpy.types.Scene, event: ev.JobFinished) -> None:
         hints += same_clip.carry_over(scene, kept, built)
     count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
     notes = [f"{note[:1].upper()}{note[1:]}." for note in manifest.notes]
-    status.say(f"Reconstructed {count} of {manifest.width} x {manifest.height}.", hint=" ".join(notes + hints))
+    status.say(f"Reconstructed {count} of {manifest.width} x {manifest.height}.", hint=" ".join(hints + notes))
 
 
 def _kept(scene: bpy.types.Scene) -> tuple[same_clip.Kept | None, list[str]]:

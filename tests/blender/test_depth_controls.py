@@ -180,7 +180,8 @@ def test_a_known_distance_scales_the_mesh_live_whatever_it_was_set_to(bench: Ben
     bpy.context.view_layer.update()
     assert bpy.ops.ex4d.add_distance() == {"FINISHED"}
     (pair,) = picked.distances(reconstruction.find(built))
-    assert {obj.name for obj in bpy.context.selected_objects} == {pair.a.name, pair.b.name}
+    selected = {obj.name for obj in bpy.context.view_layer.objects if obj.select_get()}
+    assert selected == {pair.a.name, pair.b.name}
     with pytest.raises(RuntimeError, match="Nothing is known"):
         bpy.ops.ex4d.apply_known()
     before, raw = depths(bench), inputs(bench)
