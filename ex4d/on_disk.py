@@ -113,6 +113,17 @@ def disk_array(folder: Path, name: str, shape: tuple[int, ...], kind: type[T], *
         raise disk_error(path, error) from error
 
 
+class Arrays:
+    """A maker of arrays in a workspace, or in main memory where there is none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def new(self, name: str, shape: tuple[int, ...], kind: type[T]) -> NDArray[T]:
+        """An array of zeros; see `disk_array`."""
+        return np.zeros(shape, kind) if self._folder is None else disk_array(self._folder, name, shape, kind)
+
+
 def streamed(array: NDArray[T]) -> Iterator[NDArray[T]]:
     """The frames of an array, one after the other. What was read or written of it until then is let go of."""
     for index in range(len(array)):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class ColourModel:
     background: F32
 
 
-def colour_model(frames: list[U8]) -> ColourModel:
+def colour_model(frames: Iterable[U8]) -> ColourModel:
     """Learns from all of a clip's (small) frames which colours live along the left, right and upper border."""
     border: F64 = np.zeros(BINS**3, np.float64)
     whole: F64 = np.zeros(BINS**3, np.float64)

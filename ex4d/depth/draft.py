@@ -9,14 +9,17 @@ full size with edges on the picture's edges.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ex4d.depth.cues import colour_model, distinct, enclosed, position, sharpness, spread_out, warmth
 from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature, Progress, nobody
 from ex4d.depth.filters import as_guide, box, crisp, guided, upsample, without_specks
 from ex4d.depth.motion import flows, steadied, unlike_background
+from ex4d.on_disk import FORGET_EVERY, Arrays, forget, streamed
 from ex4d.settings import Setting, Value, read_settings
 from ex4d.values import F32, U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -25,6 +28,7 @@ SIDE = 256  # longest side of the small frames
 NEAREST, FARTHEST = 1.0, 0.2  # disparity at the near and the far end: z from 1 to 5
 PASSES = 4  # over all frames, for the progress: flow, cues, outlines, full size
 KEEP = 0.93  # of the frames before and after, along the motion
+_SAMPLES = 8_000_000  # for percentiles; a regular subset of longer clips does as well
 
 
 class DraftDepth:
@@ -72,9 +76,10 @@ class DraftDepth:
             )
         read_settings(self.settings, request.options, self.name, "estimator")
         frames = request.clip.frames
+        arrays = Arrays(request.workspace)
         step = _Steps(request.progress, PASSES * len(frames))
-        small = [_small(frame) for frame in frames]
-        near = _nearness(frames, small, step)
+        small = _small(frames, arrays)
+        near = _nearness(frames, small, arrays, step)
         low, high = _range(near)
         request.note("draft depth, guessed from height, colour, focus and motion: good for blocking out a move")
         for t, frame in enumerate(frames):
@@ -82,6 +87,8 @@ class DraftDepth:
             z = 1.0 / _full_size(frame, small[t], disparity.astype(np.float32))
             step()
             yield Estimate(z.astype(np.float32), "depth")
+            if t % FORGET_EVERY == 0:
+                forget(near, small)
 
 
 class _Steps:
@@ -97,73 +104,99 @@ class _Steps:
         self._progress("Guessing depth", self._done, self._total)
 
 
-def _small(frame: U8) -> U8:
-    height, width = frame.shape[:2]
+def _small(frames: U8, arrays: Arrays) -> U8:
+    """[T, h, w, 3] small frames."""
+    height, width = frames.shape[1:3]
     scale = min(1.0, SIDE / max(height, width))
     size = max(2, round(width * scale)), max(2, round(height * scale))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = arrays.new("small", (len(frames), size[1], size[0], 3), np.uint8)
+    for t, frame in enumerate(streamed(frames)):
+        small[t] = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    forget(small)
+    return small
 
 
-def _nearness(frames: U8, small: list[U8], step: Callable[[], None]) -> list[F32]:
-    """[h, w] for each frame, larger is nearer, steady over time."""
-    height, width = small[0].shape[:2]
+def _nearness(frames: U8, small: U8, arrays: Arrays, step: Callable[[], None]) -> F32:
+    """[T, h, w], larger is nearer, steady over time."""
+    shape = small.shape[:3]
+    height, width = shape[1:]
     longest = max(height, width)
-    model = colour_model(small)
-    ahead, back = flows(small, step)
-    moving: list[F32] = []
-    focused: list[F32] = []
-    apart: list[F32] = []
-    for t, picture in enumerate(small):
-        apart.append(distinct(picture, model))
+    model = colour_model(streamed(small))
+    ahead, back = flows(small, arrays, step)
+    moving, focused, apart, closed = (
+        arrays.new(name, shape, np.float32) for name in ("moving", "focused", "apart", "closed")
+    )
+    for t, frame in enumerate(streamed(frames)):
+        apart[t] = distinct(small[t], model)
         near_flows = [*ahead[t : t + 1], *back[max(t - 1, 0) : t]]
         moves = [unlike_background(flow, 1 - apart[t]) for flow in near_flows]
-        moving.append(np.mean(moves, axis=0).astype(np.float32) if moves else np.zeros_like(apart[t]))
-        sharp, edges = sharpness(frames[t], (width, height))
-        focused.append(spread_out(sharp, np.minimum(edges, 50.0)))
+        if moves:
+            moving[t] = np.mean(moves, axis=0)
+        sharp, edges = sharpness(frame, (width, height))
+        focused[t] = spread_out(sharp, np.minimum(edges, 50.0))
+        _now_and_then(t, small, ahead, back, moving, focused, apart)
         step()
-    focused, in_focus = _focus(focused)
+    in_focus = _focus(focused)
     # A subject may reach the border; what is sharp there while the rest is not, is no way out to the background.
-    closed: list[F32] = []
-    for picture, a, f in zip(small, apart, focused, strict=True):
-        closed.append(enclosed(picture, np.maximum(a, in_focus * f)))
+    for t, picture in enumerate(small):
+        closed[t] = enclosed(picture, np.maximum(apart[t], in_focus * focused[t]))
+        _now_and_then(t, small, apart, focused, closed)
         step()
     low = position(height, width)
     place = (0.5 - 0.3 * in_focus) * low
-    scale = float(np.clip(np.percentile(np.stack(closed)[:, ::2, ::2], 90) / 2, 8, 60))
-    still = []
-    for picture, a, c, f in zip(small, apart, closed, focused, strict=True):
-        colours = 0.10 * box(a, max(1, longest // 40)) + 0.30 * warmth(picture)
+    scale = float(np.clip(np.percentile(_thinned(closed), 90) / 2, 8, 60))
+    still = arrays.new("still", shape, np.float32)
+    for t, picture in enumerate(small):
+        colours = 0.10 * box(apart[t], max(1, longest // 40)) + 0.30 * warmth(picture)
         # Windows and openings are closed off as well: what is high up has to show more to be near.
-        subject = (0.3 + 0.3 * low) * (1 - np.exp(-c / scale))
-        still.append(place + subject + (0.05 + 0.55 * in_focus) * f + colours)
+        subject = (0.3 + 0.3 * low) * (1 - np.exp(-closed[t] / scale))
+        still[t] = place + subject + (0.05 + 0.55 * in_focus) * focused[t] + colours
+        _now_and_then(t, small, apart, closed, focused, still)
     moved = _moved(moving, still)
-    both = [_smooth(picture, s + m) for picture, s, m in zip(small, still, moved, strict=True)]
-    return steadied(both, small, ahead, back, KEEP)
+    for t, picture in enumerate(small):
+        still[t] = _smooth(picture, still[t] + moved(moving[t]))
+        _now_and_then(t, small, moving, still)
+    return steadied(still, small, ahead, back, KEEP, arrays)
 
 
-def _focus(focused: list[F32]) -> tuple[list[F32], float]:
-    """Focus relative to the clip's sharpest parts, and 0..1 how much of the clip is out of focus.
+def _thinned(maps: F32, step: int = 2) -> F32:
+    """Values of every second row and column of [T, h, w] maps; of a long clip, of fewer."""
+    step = max(step, round((maps.size / _SAMPLES) ** 0.5))
+    return np.concatenate([frame[::step, ::step].ravel() for frame in streamed(maps)])
+
+
+def _now_and_then(t: int, *arrays: NDArray[Any]) -> None:
+    if t % FORGET_EVERY == 0:
+        forget(*arrays)
+
+
+def _focus(focused: F32) -> float:
+    """Makes focus relative to the clip's sharpest parts; 0..1 how much of the clip is out of focus.
 
     Where all is sharp, the measure only tells fine from coarse texture, and is worth little.
     """
-    values = np.stack(focused)[:, ::2, ::2]
-    middle, sharpest = (float(v) for v in np.percentile(values, (50, 97)))
-    shallow = float(np.clip((0.28 - middle) / 0.12, 0, 1)) if sharpest > 0.15 else 0.0
-    return [np.clip(f / max(sharpest, 1e-3), 0, 1).astype(np.float32) for f in focused], shallow
+    middle, sharpest = (float(v) for v in np.percentile(_thinned(focused), (50, 97)))
+    for frame in streamed(focused):
+        frame[:] = np.clip(frame / max(sharpest, 1e-3), 0, 1)
+    return float(np.clip((0.28 - middle) / 0.12, 0, 1)) if sharpest > 0.15 else 0.0
 
 
-def _moved(moving: list[F32], still: list[F32]) -> list[F32]:
-    """The motion cue, weighed by how much motion there is and how well it agrees with the other cues."""
-    every = np.stack(moving)
+def _moved(moving: F32, still: F32) -> Callable[[F32], F32]:
+    """The motion cue of a frame's motion, weighed by how much motion there is in the clip and how well it agrees with
+    the other cues."""
+    every = _thinned(moving, 1)
     strong = float(np.percentile(every, 95))
     weight = float(np.clip((strong - 0.15) / 0.6, 0, 1))
+
+    def cue(motion: F32) -> F32:
+        return np.asarray(motion / (motion + max(0.5 * strong, 0.25)), np.float32)
+
     if weight == 0:
-        return [np.zeros_like(m) for m in moving]
-    cue = every / (every + max(0.5 * strong, 0.25))
-    together = float(np.corrcoef(cue.ravel()[::7], np.stack(still).ravel()[::7])[0, 1]) if every.size > 14 else 0.0
+        return np.zeros_like
+    together = float(np.corrcoef(cue(every)[::7], _thinned(still, 1)[::7])[0, 1]) if every.size > 14 else 0.0
     # What moves most is the background when the camera goes around the subject: then motion says nothing here.
     weight *= float(np.clip(0.6 + 2 * np.nan_to_num(together), 0, 1))
-    return [np.asarray(0.35 * weight * c, np.float32) for c in cue]
+    return lambda motion: np.asarray(0.35 * weight * cue(motion), np.float32)
 
 
 def _smooth(picture: U8, near: F32) -> F32:
@@ -174,10 +207,9 @@ def _smooth(picture: U8, near: F32) -> F32:
     return guided(guide, 0.35 * near + 0.65 * wide, max(1, longest // 28), 0.003)
 
 
-def _range(near: list[F32]) -> tuple[float, float]:
+def _range(near: F32) -> tuple[float, float]:
     """Robust ends of the whole clip's values; a flat clip still gets a range."""
-    values = np.stack(near)
-    low, high = np.percentile(values[:, ::2, ::2], (2, 98))
+    low, high = np.percentile(_thinned(near), (2, 98))
     return float(low), float(max(high, low + 0.2))
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ex4d.on_disk import FORGET_EVERY, Arrays, forget
 from ex4d.values import F32, F64, U8
 
 Flow = NDArray[np.floating[Any]]  # [h, w, 2] pixels: to the right, down
@@ -19,31 +19,32 @@ SMALLEST = 24  # sides below this are too small for optical flow
 STEPS = 8  # rounds of reweighting in the fit of the dominant motion
 
 
-def flows(frames: list[U8], step: Callable[[], None]) -> tuple[list[Flow], list[Flow]]:
+def flows(frames: U8, arrays: Arrays, step: Callable[[], None]) -> tuple[Flow, Flow]:
     """Optical flow (DIS) from each frame to the next, and from each to the one before.
 
     Args:
-        frames: T small frames [h, w, 3].
+        frames: [T, h, w, 3], small.
+        arrays: where the result goes.
         step: called once for each frame.
 
     Returns:
-        forward and backward, each T-1 maps [h, w, 2] in pixels, float16 (a long clip has many); zeros where frames
-        are too small for it.
+        forward and backward, each [T-1, h, w, 2] in pixels, float16 (a long clip has many); zeros where frames are too
+        small for it.
     """
-    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    total, height, width = frames.shape[:3]
+    shape = (total - 1, height, width, 2)
+    ahead, back = arrays.new("ahead", shape, np.float16), arrays.new("back", shape, np.float16)
     step()  # the first frame has nothing before it
-    if min(greys[0].shape) < SMALLEST:
-        for _ in greys[1:]:
-            step()
-        still: list[Flow] = [np.zeros((*grey.shape, 2), np.float16) for grey in greys[1:]]
-        return still, still
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    ahead: list[Flow] = []
-    back: list[Flow] = []
-    for here, there in itertools.pairwise(greys):
-        empty = np.zeros((*here.shape, 2), np.float32)
-        ahead.append(np.asarray(dis.calc(here, there, empty.copy()), np.float16))
-        back.append(np.asarray(dis.calc(there, here, empty), np.float16))
+    here = cv2.cvtColor(frames[0], cv2.COLOR_RGB2GRAY)
+    for t in range(1, total):
+        there = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY)
+        if min(height, width) >= SMALLEST:
+            empty = np.zeros((height, width, 2), np.float32)
+            ahead[t - 1] = dis.calc(here, there, empty.copy())
+            back[t - 1] = dis.calc(there, here, empty)
+        here = there
+        _now_and_then(t, frames, ahead, back)
         step()
     return ahead, back
 
@@ -94,21 +95,35 @@ def agreement(frame: U8, other: U8, flow: Flow) -> F32:
     return np.asarray(np.exp(-np.square(off / 12.0)), np.float32)
 
 
-def steadied(maps: list[F32], frames: list[U8], ahead: list[Flow], back: list[Flow], keep: float) -> list[F32]:
+def steadied(maps: F32, frames: U8, ahead: Flow, back: Flow, keep: float, arrays: Arrays) -> F32:
     """Averages maps over time along the motion, forwards and backwards, so that nothing flickers or lags.
 
     Args:
-        maps: T maps [h, w].
-        frames: T frames [h, w, 3] of the same size.
-        ahead: flow from each frame to the next.
-        back: flow from each frame (from the second on) to the one before.
+        maps: [T, h, w].
+        frames: [T, h, w, 3] of the same size.
+        ahead: [T-1, h, w, 2] flow from each frame to the next.
+        back: the same from each frame (from the second on) to the one before.
         keep: share of what was there before that each frame keeps where the motion is certain.
+        arrays: where the result goes.
     """
-    past, future = list(maps), list(maps)
-    for t in range(1, len(maps)):
-        trust = keep * agreement(frames[t], frames[t - 1], back[t - 1])
-        past[t] = maps[t] + (carried(past[t - 1], back[t - 1]) - maps[t]) * trust
-    for t in range(len(maps) - 2, -1, -1):
-        trust = keep * agreement(frames[t], frames[t + 1], ahead[t])
-        future[t] = maps[t] + (carried(future[t + 1], ahead[t]) - maps[t]) * trust
-    return [0.5 * (a + b) for a, b in zip(past, future, strict=True)]
+    total = len(maps)
+    result = arrays.new("steadied", maps.shape, np.float32)
+    for t in range(total):  # forwards
+        result[t] = maps[t]
+        if t:
+            trust = keep * agreement(frames[t], frames[t - 1], back[t - 1])
+            result[t] += (carried(result[t - 1], back[t - 1]) - maps[t]) * trust
+        _now_and_then(t, maps, frames, back, result)
+    later = maps[-1]
+    for t in range(total - 1, -1, -1):  # backwards, of which only the frame after is needed
+        if t < total - 1:
+            trust = keep * agreement(frames[t], frames[t + 1], ahead[t])
+            later = maps[t] + (carried(later, ahead[t]) - maps[t]) * trust
+        result[t] = 0.5 * (result[t] + later)
+        _now_and_then(t, maps, frames, ahead, result)
+    return result
+
+
+def _now_and_then(t: int, *arrays: NDArray[Any]) -> None:
+    if t % FORGET_EVERY == 0:
+        forget(*arrays)
