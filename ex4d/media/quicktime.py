@@ -37,7 +37,7 @@ def quicktime_items(path: Path) -> dict[str, str]:
             while at + 8 <= end:
                 file.seek(at)
                 size, kind, start = _head(file.read(16), at, end)
-                if size < start - at or not kind:
+                if size < start - at or start == at:
                     break
                 if kind == b"moov" and size <= _LARGEST:
                     file.seek(start)
@@ -50,7 +50,7 @@ def quicktime_items(path: Path) -> dict[str, str]:
 
 
 def _head(data: bytes, at: int, end: int) -> tuple[int, bytes, int]:
-    """Size of the atom at `at`, its kind, and where its content starts."""
+    """Size of the atom at `at`, its kind, and where its content starts: at `at` where its head is cut off."""
     size, kind = struct.unpack_from(">I4s", data)
     if size == 1:  # the size did not fit
         return (struct.unpack_from(">Q", data, 8)[0], kind, at + 16) if len(data) >= 16 else (0, b"", at)
@@ -61,7 +61,7 @@ def _atoms(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 0
     while at + 8 <= len(data):
         size, kind, start = _head(data[at : at + 16], at, len(data))
-        if size < start - at:
+        if size < start - at or start == at:
             return
         yield kind, data[start : at + size]
         at += size

@@ -217,6 +217,15 @@ def test_damaged_files_tell_nothing_and_break_nothing(
     assert all(isinstance(value, str) for value in quicktime_items(path).values())
 
 
+@pytest.mark.parametrize("after", [b"", b"\0" * 4])
+def test_an_atom_whose_head_is_cut_off_ends_the_list(tmp_path: Path, after: bytes) -> None:
+    cut = struct.pack(">I4s", 1, b"trak") + after  # its size should follow in eight bytes
+    path = tmp_path / "a.mov"
+    for whole in (atom(b"ftyp", b"qt  ") + atom(b"moov", cut), atom(b"ftyp", b"qt  ") + cut):
+        path.write_bytes(whole)
+        assert quicktime_items(path) == {}
+
+
 def test_pictures_with_broken_metadata_are_read_without(tmp_path: Path) -> None:
     path = exif_picture(tmp_path / "a.jpg", {FOCAL: 4.2, FILM: 26})
     data = bytearray(path.read_bytes())
