@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from ex4d import shot_command
 from ex4d.depth import command as depth_command
+from ex4d.evaluate import depth_command as depth_figures_command
 from ex4d.evaluate import geometry_command
 from ex4d.export import command as export_command
 from ex4d.generate import command as generate_command
@@ -103,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     geometry = evaluate.add_parser("geometry", help="mask, colour and depth against ground truth")
     geometry_command.add_arguments(geometry)
     geometry.set_defaults(run=geometry_command.run)
+    steadiness = evaluate.add_parser("depth", help="how right and how steady depth is, before and after clean-up")
+    depth_figures_command.add_arguments(steadiness)
+    steadiness.set_defaults(run=depth_figures_command.run)
 
     models = commands.add_parser("models", help="weights: what there is, fetching and checking them, where they lie")
     models_command.add_arguments(models)

@@ -7,14 +7,18 @@ the exact one, x a pixel of a frame and x' where optical flow finds it in the ne
 pixels that are hidden or shown anew do not count):
 
 - temporal error: mean of |log(z'(x') / z(x)) - log(z*'(x') / z*(x))|. What depth changes that the exact depth does not:
-  a camera or a thing that comes nearer is no error, and where the flow is a little wrong, it is so for both.
-- warped difference: mean of |z'(x') - z(x)| / z(x). The flow-warped depth difference as it is, with all that truly
-  changes and with the errors of the flow; that of the exact depth is told beside it.
+  a camera or a thing that comes nearer is no error. Only where the flow stays on its surface: where the exact depth
+  changes by less than `SAME` along it.
+- inner temporal error: the same without pixels within `AROUND` of a jump in the exact depth. There flow is off by a
+  pixel or so, and depth that is smeared over a silhouette, though always alike, differs by all of the smear.
+- warped difference: mean of |z'(x') - z(x)| / z(x) over all pixels that flow was found for. The flow-warped depth
+  difference as it is, with all that truly changes and with the errors of the flow; that of the exact depth is told
+  beside it.
 - AbsRel: mean of |z - z*| / z*. delta1: share of pixels with max(z / z*, z* / z) < 1.25 (Eigen, Puhrsch and Fergus,
   "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network", NeurIPS 2014, section 4.2).
 
-Depth that is known up to a scale and a shift of its disparity is aligned first, once for the whole clip (`aligned`):
-what differs between its frames is an error.
+Depth that is known up to a scale and a shift of its disparity is brought to the exact depth's units first, once for the
+whole clip (`in_exact_units`): what differs between its frames is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +35,10 @@ from ex4d.evaluate.flicker import landing
 from ex4d.values import F32, U8, Bool
 from shared_protocol.errors import SIZE_MISMATCH, Ex4dError
 
-FIGURES: tuple[str, ...] = ("temporal", "warped", "true_warped", "absrel", "delta1")
+FIGURES: tuple[str, ...] = ("temporal", "inner", "warped", "true_warped", "absrel", "delta1")
+SAME = 0.05  # of the log of exact depth: what changes by more from a frame to the next is another surface
+JUMP = 1.1  # ratio of neighbouring exact depths
+AROUND = 2  # pixels
 DELTA = 1.25
 _LEAST = 1e-3  # of the typical exact disparity: alignment puts nothing further than that
 
@@ -47,9 +54,12 @@ class DepthCounts:
     error: float = 0.0  # |z - z*| / z*
     near: int = 0  # pixels within `DELTA`
     followed: int = 0  # pixels of all but the last frame that flow was found for
-    temporal: float = 0.0
     warped: float = 0.0
     true_warped: float = 0.0
+    same: int = 0  # of these, where it stays on its surface
+    temporal: float = 0.0
+    inner: int = 0  # of these, away from jumps
+    inner_temporal: float = 0.0
 
     def __add__(self, other: DepthCounts) -> DepthCounts:
         return DepthCounts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -82,16 +92,33 @@ def measure(z: F32, exact: F32, landed: Sequence[Landing]) -> DepthCounts:
             error=float(np.abs(ratio - 1.0).sum()),
             near=int((np.maximum(ratio, 1.0 / ratio) < DELTA).sum()),
         )
-    for t, (x, y, counts) in enumerate(landed):
-        now, later = (_followed(depth[t], depth[t + 1], x, y) for depth in (z, exact))
-        off = np.abs(now - later)[counts]
+    for t, (x, y, found) in enumerate(landed):
+        ours, true = (_followed(depth[t], depth[t + 1], x, y) for depth in (z, exact))
+        off = np.abs(ours - true)
+        same = found & (np.abs(true) < SAME)
+        ahead = cv2.remap(_jumps(exact[t + 1]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inner = same & (_jumps(exact[t]) == 0.0) & (ahead == 0.0)
         total += DepthCounts(
-            followed=int(counts.sum()),
-            temporal=float(off.sum(dtype=np.float64)),
-            warped=float(np.abs(np.expm1(now[counts])).sum(dtype=np.float64)),
-            true_warped=float(np.abs(np.expm1(later[counts])).sum(dtype=np.float64)),
+            followed=int(found.sum()),
+            warped=_sum(np.abs(np.expm1(ours)), found),
+            true_warped=_sum(np.abs(np.expm1(true)), found),
+            same=int(same.sum()),
+            temporal=_sum(off, same),
+            inner=int(inner.sum()),
+            inner_temporal=_sum(off, inner),
         )
     return total
+
+
+def _sum(values: F32, where: Bool) -> float:
+    return float(values[where].sum(dtype=np.float64))
+
+
+def _jumps(z: F32) -> F32:
+    """[H, W] 1 within `AROUND` pixels of a jump."""
+    near, wide = (np.ones((side, side), np.uint8) for side in (3, 2 * AROUND + 1))
+    jump = cv2.dilate(z, near) > JUMP * cv2.erode(z, near)
+    return np.asarray(cv2.dilate(np.asarray(jump, np.float32), wide), np.float32)
 
 
 def _followed(z: F32, after: F32, x: F32, y: F32) -> F32:
@@ -100,7 +127,7 @@ def _followed(z: F32, after: F32, x: F32, y: F32) -> F32:
     return np.asarray(cv2.remap(log, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) - np.log(z), np.float32)
 
 
-def aligned(z: F32, exact: F32) -> F32:
+def in_exact_units(z: F32, exact: F32) -> F32:
     """Depth brought to the exact one's units by one scale and one shift of disparity: least squares over the clip."""
     ours, true = 1.0 / z.astype(np.float64), 1.0 / exact.astype(np.float64)
     middle, aim = ours.mean(), true.mean()
@@ -113,7 +140,12 @@ def aligned(z: F32, exact: F32) -> F32:
 def figures(counts: DepthCounts) -> dict[str, float]:
     """What is reported, by name of `FIGURES`; nan where there are no pixels to say something about."""
     c = counts
-    sums = (c.temporal, c.warped, c.true_warped)
-    shares = [part / c.followed if c.followed else math.nan for part in sums]
-    shares += [part / c.pixels if c.pixels else math.nan for part in (c.error, c.near)]
-    return dict(zip(FIGURES, shares, strict=True))
+    parts = (
+        (c.temporal, c.same),
+        (c.inner_temporal, c.inner),
+        (c.warped, c.followed),
+        (c.true_warped, c.followed),
+        (c.error, c.pixels),
+        (c.near, c.pixels),
+    )
+    return {name: part / whole if whole else math.nan for name, (part, whole) in zip(FIGURES, parts, strict=True)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from ex4d.arguments import whole
 from ex4d.console import Console
 from ex4d.evaluate import degrade
+from ex4d.evaluate.clean_up import STAGES, cleaned
 from ex4d.evaluate.geometry import measure
 from ex4d.evaluate.ground_truth import GroundTruthSet, load_move_truth, load_scene_truth, load_set
 from ex4d.evaluate.report import Row, as_json, pooled, table
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--persist", action="store_true", help="with background from other frames; tells what it added")
     parser.add_argument("--depth", choices=(*DEPTHS, "both"), default="both", help="default: both")
     parser.add_argument("--seed", type=whole, default=0, help="of the degraded depth (default: 0)")
+    parser.add_argument("--clean_up", choices=STAGES, default="off", help="of the degraded depth (default: off)")
     parser.add_argument("--scenes", nargs="+", default=[], metavar="NAME", help="default: all of the set")
     parser.add_argument("--moves", nargs="+", default=[], metavar="NAME", help="default: all of the scene")
     parser.add_argument(
@@ -68,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
                 variants,
                 depths,
                 seed=arguments.seed,
+                clean_up=arguments.clean_up,
                 scenes=arguments.scenes,
                 moves=arguments.moves,
                 console=console,
@@ -78,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
             "version": project_version(),
             "set": {**asdict(truth), "folder": truth.folder.name},
             "seed": arguments.seed,
+            "clean_up": arguments.clean_up,
             "rows": [as_json(row) for row in rows],
             "pooled": [as_json(row) for row in pooled(rows)],
         }
@@ -92,6 +96,7 @@ def evaluate(
     depths: Sequence[str] = DEPTHS,
     *,
     seed: int = 0,
+    clean_up: str = "off",
     scenes: Sequence[str] = (),
     moves: Sequence[str] = (),
     console: Console,
@@ -103,6 +108,7 @@ def evaluate(
         variants: geometries, each with or without persistence.
         depths: of `DEPTHS`.
         seed: of the degraded depth.
+        clean_up: of `ex4d.evaluate.clean_up.STAGES`, what is done to the degraded depth.
         scenes: names; all if none are given.
         moves: names; all of each scene if none are given.
         console: is told which frame is done.
@@ -121,7 +127,9 @@ def evaluate(
     for name, scene_moves in chosen:
         scene = load_scene_truth(truth, name)
         for depth in depths:
-            z = scene.depth if depth == "exact" else degrade.degrade(scene.depth, seed, name)
+            z = scene.depth
+            if depth == "degraded":
+                z = cleaned(degrade.degrade(z, seed, name), scene.colour, clean_up)
             made = {variant.geometry: reconstructed(scene, z, variant.geometry) for variant in variants}
             for move_name in scene_moves:
                 move = load_move_truth(truth, name, move_name)
