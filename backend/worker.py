@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import queue
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Container
@@ -95,6 +96,8 @@ def main() -> None:
     stdin, stdout = _take_pipes()
     logs.set_up_worker()
     inbox = _Inbox(stdin)
+    for left in folders.temp.glob("*"):  # by a worker that was killed
+        shutil.rmtree(left, ignore_errors=True)
     from . import doors, work  # they load the engine, when the pipe is already watched
 
     writing = threading.Lock()
