@@ -37,6 +37,14 @@ class Clip:
     lens: str = ""  # ... and how it does, for a person ("26 mm, equivalent of 35 mm film")
 
 
+@dataclass(frozen=True)
+class Beyond:
+    """Background of a clip: sky, or what has no depth. All of it has one depth, behind everything else."""
+
+    z: float  # exactly that
+    times: float  # as far as the 99th percentile of what stands before it
+
+
 @dataclass(frozen=True, eq=False)
 class DepthVideo:
     """z-depth of a clip."""
@@ -48,6 +56,7 @@ class DepthVideo:
     metric: bool = False  # scene units are metres: the estimator says so, or something known was fitted to
     focal: float | None = None  # pixels of the clip's frames, where the estimator tells it
     poses: F64 | None = None  # [T, 4, 4] world_from_camera in the depth's units, where the estimator tells them
+    beyond: tuple[Beyond, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)  # for side-cars: model, licence, what was done. JSON values
 
 

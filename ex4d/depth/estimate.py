@@ -17,7 +17,7 @@ from ex4d.depth.sky import push_sky
 from ex4d.depth.sky_mask import SkyMask
 from ex4d.depth.steady import steady_depth
 from ex4d.settings import Value
-from ex4d.values import Clip, DepthVideo
+from ex4d.values import Beyond, Clip, DepthVideo
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
 
@@ -80,8 +80,9 @@ def estimate_depth(
         workspace=workspace,
     )
     raw = _raw(door, request, workspace, nature, kept)
-    notes = [*choice.notes, *raw.notes, *to_depth(raw.values, raw.gives)]
-    notes += _clean(raw, clip, nature, mask, stage, progress)
+    said, background = to_depth(raw.values, raw.gives, first, progress)
+    cleaned, sky_is = _clean(raw, clip, nature, mask, stage, progress)
+    notes = [*choice.notes, *raw.notes, *said, *cleaned]
     facts: dict[str, Any] = {
         "estimator": door.name,
         "model": nature.model,
@@ -98,6 +99,7 @@ def estimate_depth(
         metric=raw.gives == "metric",
         focal=raw.focal,
         poses=raw.poses if stage["estimated_camera"] else None,
+        beyond=tuple(each for each in (background, sky_is) if each is not None),
         facts=facts,
     )
 
@@ -118,18 +120,20 @@ def _raw(door: DepthEstimator, request: DepthRequest, workspace: Path, nature: N
 
 def _clean(
     raw: Raw, clip: Clip, nature: Nature, mask: SkyMask | None, stage: Mapping[str, Value], progress: Progress
-) -> list[str]:
-    """Changes z in place. Each of the three acts on what the one before left."""
+) -> tuple[list[str], Beyond | None]:
+    """Changes z in place. Each of the three acts on what the one before left. Notes, and where the sky is then."""
     z = raw.values
     network = bool(nature.model)
     notes: list[str] = []
+    sky_is: Beyond | None = None
     if _wanted(stage["edges"], network):
         notes += refine_edges(z, clip.frames, progress)
     if _wanted(stage["steady"], network and not nature.steady):
         notes += steady_depth(z, clip.frames, progress)
     if mask is not None or _wanted(stage["sky"], network):
-        notes += push_sky(z, clip.frames, raw.sky if mask is None else mask, raw.gives == "metric", progress)
-    return notes
+        said, sky_is = push_sky(z, clip.frames, raw.sky if mask is None else mask, raw.gives == "metric", progress)
+        notes += said
+    return notes, sky_is
 
 
 def _wanted(wish: Value, by_itself: bool) -> bool:

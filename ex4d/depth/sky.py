@@ -9,13 +9,15 @@ from ex4d.depth.door import Progress
 from ex4d.depth.sky_finder import SkyFinder, find_sky
 from ex4d.depth.sky_mask import SkyMask
 from ex4d.on_disk import streamed
-from ex4d.values import F32, U8, Bool
+from ex4d.values import F32, U8, Beyond, Bool
 
 BEYOND = 10.0  # the sky lies this many times as far as the 99th percentile of what is no sky
 _SAMPLED = 5000  # pixels of a frame, for that percentile
 
 
-def push_sky(z: F32, frames: U8, known: Bool | SkyMask | None, metric: bool, progress: Progress) -> list[str]:
+def push_sky(
+    z: F32, frames: U8, known: Bool | SkyMask | None, metric: bool, progress: Progress
+) -> tuple[list[str], Beyond | None]:
     """Changes z [T, H, W] in place: all sky of the clip gets one depth, so that nothing tears within it.
 
     Args:
@@ -26,14 +28,14 @@ def push_sky(z: F32, frames: U8, known: Bool | SkyMask | None, metric: bool, pro
         progress: told at each frame; may raise.
 
     Returns:
-        Notes for a person.
+        Notes for a person; and where the sky is now, None where there is none.
 
     Raises:
         Ex4dError: whatever `progress` raises.
     """
     finder = find_sky(z, frames, metric) if known is None else None
     if known is None and finder is None:
-        return []
+        return [], None
     total, found, below = len(z), 0, []
     for t in range(total):
         sky = _sky(t, z, frames, known, finder)
@@ -42,13 +44,17 @@ def push_sky(z: F32, frames: U8, known: Bool | SkyMask | None, metric: bool, pro
         progress("Looking for sky", t + 1, 2 * total)
     solid = np.concatenate(below)
     if not found or not solid.size:
-        return []
+        everything = "nothing is" if not found else "all of it is"
+        return [f"the sky masks tell no sky from the rest: {everything} white"] if isinstance(
+            known, SkyMask
+        ) else [], None
     far = np.float32(BEYOND * np.percentile(solid, 99.0))
     for t, frame in enumerate(streamed(z)):
         frame[_sky(t, z, frames, known, finder)] = far
         progress("Looking for sky", total + t + 1, 2 * total)
     how = "found in the pictures" if known is None else "told"
-    return [f"sky ({how}: {found / z.size:.0%} of the clip) was pushed to a depth of {float(far):.4g}"]
+    note = f"sky ({how}: {found / z.size:.0%} of the clip) was pushed to {BEYOND:g} times the depth of the rest"
+    return [note], Beyond(float(far), BEYOND)
 
 
 def _sky(t: int, z: F32, frames: U8, known: Bool | SkyMask | None, finder: SkyFinder | None) -> Bool:

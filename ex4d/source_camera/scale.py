@@ -72,9 +72,9 @@ def scale_depth(
     else:
         tracks = follow(clip.frames, camera, lambda index: on_one_surface(without_specks(depth.z[index])), progress)
         fit = fitted(tracks, _sampled(depth.z, tracks))
-    if fit.applied:
-        rescale(depth.z, fit.scale, fit.shift)
-    return replace(depth, notes=(*depth.notes, fit.note), metric=depth.metric and not fit.applied), fit
+    beyond = rescale(depth.z, fit.scale, fit.shift, progress, depth.beyond) if fit.applied else depth.beyond
+    notes = (*depth.notes, fit.note)
+    return replace(depth, notes=notes, beyond=beyond, metric=depth.metric and not fit.applied), fit
 
 
 def fitted(tracks: Tracks, given: F64) -> Fit:

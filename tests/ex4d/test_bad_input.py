@@ -70,7 +70,7 @@ def videos(draw: st.DrawFn, odd: tuple[float, ...] = (*ODD, -1.0)) -> F32:
 def finite(z: F32) -> tuple[F32, str]:
     """A copy of depth with its background filled in, and the note."""
     whole = z.copy()
-    return whole, finite_depth(whole)
+    return whole, finite_depth(whole)[0]
 
 
 def attempt(make: Callable[[], T]) -> tuple[T | None, Ex4dError | None]:
@@ -140,6 +140,17 @@ def test_depth_of_files_is_made_whole_or_refused(z: F32) -> None:
     assert len(np.unique(whole[~depth])) <= 1
     count = int((~depth).sum())
     assert (f"no depth at {count} pixel" in note) == (count > 0)
+
+
+def test_background_is_behind_all_that_is_there() -> None:
+    z = np.full((3, 20, 20), 2.0, np.float32)
+    z[1, 3, 4], z[2, 5, 6] = 700.0, np.inf  # a mountain of one pixel
+    note, beyond = finite_depth(z)
+    assert "frame 3" in note
+    assert beyond is not None
+    assert z[2, 5, 6] == beyond.z == pytest.approx(735.0)
+    z[2, 5, 6] = np.nan
+    assert "of frame 13:" in finite_depth(z, first=10)[0]
 
 
 def test_notes_and_errors_name_the_frames() -> None:

@@ -14,7 +14,7 @@ from depths import estimate_depth
 from ex4d.depth.door import nobody
 from ex4d.depth.sky import BEYOND, push_sky
 from ex4d.images import write_png
-from ex4d.values import F32, U8, Bool, Clip
+from ex4d.values import F32, U8, Beyond, Bool, Clip
 from shared_protocol.errors import CANCELLED, Ex4dError
 
 H, W, T = 120, 200, 4
@@ -44,13 +44,14 @@ def outdoors(sky_colour: tuple[int, int, int] = (130, 170, 225)) -> tuple[F32, U
 def test_sky_is_found_and_pushed_as_one_piece(colour: tuple[int, int, int]) -> None:
     z, frames, truth = outdoors(colour)
     before = z.copy()
-    notes = push_sky(z, frames, None, False, nobody)
+    notes, sky = push_sky(z, frames, None, False, nobody)
     pushed = z != before
     assert (pushed & truth).sum() > 0.95 * truth.sum()
     assert (pushed & ~truth).sum() < 0.02 * truth.sum()
     assert len(np.unique(z[pushed])) == 1
     assert z[pushed][0] == pytest.approx(BEYOND * np.percentile(before[~pushed], 99), rel=0.05)
     assert "sky (found in the pictures: " in notes[0]
+    assert sky == Beyond(float(z[pushed][0]), BEYOND)
 
 
 @pytest.mark.parametrize("case", ["near", "rough", "dark", "low", "brown"])
@@ -68,7 +69,7 @@ def test_what_is_no_sky_stays(case: str) -> None:
     else:
         frames[truth] = (200, 170, 120)
     before = z.copy()
-    assert push_sky(z, frames, None, False, nobody) == []
+    assert push_sky(z, frames, None, False, nobody) == ([], None)
     np.testing.assert_array_equal(z, before)
 
 
@@ -76,7 +77,7 @@ def test_depth_in_metres_keeps_a_wall_of_a_hall_in_its_place() -> None:
     z, frames, _ = outdoors()
     z *= 0.5  # the "sky" is 20 m away
     before = z.copy()
-    assert push_sky(z, frames, None, True, nobody) == []
+    assert push_sky(z, frames, None, True, nobody) == ([], None)
     np.testing.assert_array_equal(z, before)
 
 
@@ -85,7 +86,7 @@ def test_told_sky_is_taken_as_it_is() -> None:
     mask = np.zeros_like(truth)
     mask[:, :20, :30] = True
     before = z.copy()
-    notes = push_sky(z, frames, mask, False, nobody)
+    notes, _ = push_sky(z, frames, mask, False, nobody)
     np.testing.assert_array_equal(z != before, mask)
     assert "told" in notes[0]
 
@@ -94,7 +95,7 @@ def test_told_sky_is_taken_as_it_is() -> None:
 def test_nothing_and_everything(told: Bool) -> None:
     z, frames, _ = outdoors()
     before = z.copy()
-    assert push_sky(z, frames, told, False, nobody) == []
+    assert push_sky(z, frames, told, False, nobody) == ([], None)
     np.testing.assert_array_equal(z, before)
 
 
@@ -136,6 +137,16 @@ def test_masks_from_files(tmp_path: Path, count: int, scale: int) -> None:
     np.testing.assert_array_equal(depth.z[truth], depth.z[truth][0])
     np.testing.assert_array_equal(depth.z[~truth], z[~truth])
     assert any("sky (told" in note for note in depth.notes)
+
+
+def test_masks_without_sky_are_told(tmp_path: Path) -> None:
+    z, frames, truth = outdoors()
+    np.savez(tmp_path / "z.npz", depth=z)
+    for name, sky, words in (("black", ~truth & truth, "nothing is white"), ("white", truth | ~truth, "all of it is")):
+        how = {"files": [tmp_path / "z.npz"], "sky": [masks(tmp_path / name, sky, 1)]}
+        depth = estimate_depth(Clip(frames, Fraction(24), "street"), **how)
+        np.testing.assert_array_equal(depth.z, z)
+        assert any(words in note for note in depth.notes)
 
 
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:

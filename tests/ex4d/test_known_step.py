@@ -11,7 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_cases import FOCAL, FRAMES, HEIGHT, STANDS, WIDTH, as_estimated, clear_places, measures, off, truth, yard
+from known_cases import (
+    FOCAL,
+    FRAMES,
+    HEIGHT,
+    SKY,
+    STANDS,
+    WIDTH,
+    as_estimated,
+    clear_places,
+    measures,
+    off,
+    truth,
+    yard,
+)
 from test_source_camera import filmed
 
 from ex4d import depth_step
@@ -64,6 +77,32 @@ def bundles(z: F32, path: CameraPath) -> WorldPoints:
     seen = np.concatenate([(at - lens[:, 2:]) / lens[:, :2], np.ones((len(at), 1))], axis=1) * depth[:, None]
     poses = path.world_from_camera[frame]
     return WorldPoints(frame.astype(np.int32), at, np.einsum("nij,nj->ni", poses[:, :3, :3], seen) + poses[:, :3, 3])
+
+
+@pytest.mark.parametrize("shift", [0.3, -0.01])
+@pytest.mark.parametrize("told", ["mask", "file"])
+def test_background_stays_behind_whatever_depth_is_fitted_to(
+    shift: float, told: str, arrays: Path, tmp_path: Path
+) -> None:
+    clip, truth, _ = yard()
+    sky, real = truth == SKY, 1.0 / (0.5 / truth + max(shift, 0.0)) if shift > 0.0 else truth
+    given = 1.0 / ((1.0 / real - shift) / 0.5)
+    rng = np.random.default_rng(4)
+    frame, at = clear_places(truth, rng, 60)
+    column, row = at.astype(int).T
+    points = KnownPoints(frame.astype(np.int32), at, real[frame, row, column].astype(np.float64))
+    wish: dict[str, Any] = {}
+    if told == "mask":
+        write_png(tmp_path / "sky.png", sky[0].astype(np.uint8) * 255)
+        wish["sky"] = [tmp_path / "sky.png"]
+    else:
+        given[sky] = np.inf
+    found = stepped(arrays, clip, files=in_file(tmp_path, given), known=Known(points=points), **wish)
+    assert found.facts["known"]["shift"] == pytest.approx(shift, rel=1e-3)
+    np.testing.assert_allclose(found.depth.z[~sky], real[~sky], rtol=1e-3)
+    (beyond,) = found.depth.beyond
+    np.testing.assert_array_equal(found.depth.z[sky], beyond.z)
+    assert beyond.z >= (9.9 if told == "mask" else 3.9) * np.percentile(real[~sky], 99)
 
 
 # --- which decides ---

@@ -60,8 +60,8 @@ def in_real_units(
     others = "; ".join(check_against(depth.z, clip, known, camera, fit.scale, fit.shift, fit.source))
     if others:
         fit = replace(fit, note=f"{fit.note}; {others}")
-    rescale(depth.z, fit.scale, fit.shift, lambda done, total: progress(_FITTING, done, total))
-    return replace(depth, notes=(*depth.notes, fit.note), metric=True), fit
+    beyond = rescale(depth.z, fit.scale, fit.shift, lambda done, total: progress(_FITTING, done, total), depth.beyond)
+    return replace(depth, notes=(*depth.notes, fit.note), beyond=beyond, metric=True), fit
 
 
 def check_known(known: Known, clip: Clip) -> None:
