@@ -8,6 +8,7 @@ full size with edges on the picture's edges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ SIDE = 256  # longest side of the small frames
 NEAREST, FARTHEST = 1.0, 0.2  # disparity at the near and the far end: z from 1 to 5
 PASSES = 4  # over all frames, for the progress: flow, cues, outlines, full size
 KEEP = 0.93  # of the frames before and after, along the motion
-_SAMPLES = 8_000_000  # for percentiles; a regular subset of longer clips does as well
+_SAMPLES = 2_000_000  # for percentiles; a regular subset of longer clips does as well
 
 
 class DraftDepth:
@@ -53,6 +54,12 @@ class DraftDepth:
         """See `ex4d.depth.door.DepthEstimator.nature`."""
         read_settings(self.settings, options, self.name, "estimator")
         return Nature("", self.licence, True, "depth", True, 0)
+
+    def settle(
+        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
+    ) -> tuple[dict[str, Value], str]:
+        """There is no model to choose."""
+        return read_settings(self.settings, options, self.name, "estimator"), ""
 
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         """Always."""
@@ -161,7 +168,7 @@ def _nearness(frames: U8, small: U8, arrays: Arrays, step: Callable[[], None]) -
 
 def _thinned(maps: F32, step: int = 2) -> F32:
     """Values of every second row and column of [T, h, w] maps; of a long clip, of fewer."""
-    step = max(step, round((maps.size / _SAMPLES) ** 0.5))
+    step = max(step, math.ceil((maps.size / _SAMPLES) ** 0.5))
     return np.concatenate([frame[::step, ::step].ravel() for frame in streamed(maps)])
 
 

@@ -178,7 +178,8 @@ def test_what_goes_wrong_is_one_line(room: Room, trouble: str, code: str, text: 
 def test_a_wrong_option_fails_at_once_by_name(room: Room) -> None:
     client = room.backend.start().client()
     for option in (("resoluton", 400), ("resolution", 3), ("steady", "maybe")):
-        info, _ = wait(client, client.submit(room.job(client, depth_options=(option,))))
+        job = room.job(client, estimator="video-depth-anything", depth_options=(option,))
+        info, _ = wait(client, client.submit(job))
         assert info.error is not None
         assert info.error.code == BAD_INPUT
         assert str(option[0] if option[0] == "resoluton" else option[1]) in info.error.message
