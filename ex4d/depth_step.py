@@ -85,7 +85,7 @@ def depth_of_clip(clip: Clip, workspace: Path, wish: DepthOptions, progress: Pro
             "The source camera's file says its focal length already.",
             "Leave out the focal length, or the file.",
         )
-    check_known(wish.known, clip)
+    check_known(wish.known, clip, wish.first)
     given = None if wish.source_camera is None else fit_to_clip(wish.source_camera, clip, wish.first)
     known = replace(wish.known, points=_in_frames(wish.known.points, given, clip))
     lens = known_lens(clip, wish.focal, wish.lens) if given is None else None

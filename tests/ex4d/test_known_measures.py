@@ -120,11 +120,13 @@ def test_the_other_known_things_are_compared() -> None:
         (Measure(0, (5.0, 5.0), (5.0, 5.0), 1.0), "same pixel"),
         (Measure(0, (5.0, 5.0), (50.0, 5.0), 0.0), "The distance of measure 2 is 0"),
         (Measure(0, (5.0, 5.0), (50.0, 5.0), -2.0), "The distance of measure 2 is -2"),
+        (Measure(0, (5.0, 5.0), (50.0, 5.0), 1e-300), "1e-300.*scene units, 1e-06 to 1e.09"),
+        (Measure(0, (5.0, 5.0), (50.0, 5.0), 1e300), "The distance of measure 2 is 1e.300"),
         (Measure(0, (5.0, 5.0), (50.0, 5.0), float("nan")), "The distance of measure 2 is nan"),
         (Measure(0, (5.0, 5.0), (500.0, 5.0), 1.0), "Point B of measure 2 lies at 500, 5; the picture has 160x120"),
         (Measure(0, (5.0, -1.0), (50.0, 5.0), 1.0), "Point A of measure 2 lies at 5, -1"),
         (Measure(0, (float("nan"), 1.0), (50.0, 5.0), 1.0), "Point A of measure 2 lies at nan, 1"),
-        (Measure(9, (5.0, 5.0), (50.0, 5.0), 1.0), "Point A of measure 2 is in frame 10; 5 frames are used"),
+        (Measure(9, (5.0, 5.0), (50.0, 5.0), 1.0), "Point A of measure 2 is in frame 10; frames 1 to 5 are used"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(wrong: Measure, message: str) -> None:

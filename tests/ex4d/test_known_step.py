@@ -289,7 +289,7 @@ def test_the_ground_on_the_command_line(files: Path, tmp_path: Path) -> None:
         (("--measure", "1,2,3,4"), "error: '1,2,3,4' is not what --measure takes. Write --measure FRAME,X1,"),
         (("--measure", "1,2,3,4,5,x"), "is not what --measure takes"),
         (("--measure", "0,2,3,40,50,1"), "There is no frame 0"),
-        (("--measure", "9,2,3,40,50,1"), "Point A of measure 1 is in frame 9; 2 frames are used"),
+        (("--measure", "9,2,3,40,50,1"), "Point A of measure 1 is in frame 9; frames 1 to 2 are used"),
         (("--measure", "1,2,3,2,3,1"), "are the same pixel"),
         (("--ground", "1,2"), "is not what --ground takes"),
         (("--ground", "1,2,3"), "but not how high the camera stands"),

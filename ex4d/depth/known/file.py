@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ex4d.depth.known.values import KnownPoints, WorldPoints
+from ex4d.depth.known.values import LENGTHS, KnownPoints, WorldPoints
 from ex4d.values import F64
 from shared_protocol.errors import BAD_INPUT, LIMIT, NOT_FOUND, Ex4dError
 
@@ -131,8 +131,8 @@ def _check(path: Path, rows: F64, world: bool) -> None:
     checks = (
         (~np.isfinite(rows).all(axis=1), "has a value that is not a number"),
         ((rows[:, 0] < 1) | (rows[:, 0] > _LAST) | (rows[:, 0] % 1 != 0), "has no frame number from 1 on"),
-        (np.abs(rows).max(axis=1) > 1e9, "is too far away"),
-        ((not world) & (rows[:, 3] <= 0.0), "has a depth that is not above zero"),
+        (np.abs(rows).max(axis=1) > LENGTHS[1], "is too far away"),
+        ((not world) & (rows[:, 3] < LENGTHS[0]), f"has a depth that is not above {LENGTHS[0]:g}"),
     )
     for wrong, what in checks:
         if wrong.any():

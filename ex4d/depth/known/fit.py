@@ -17,7 +17,7 @@ from ex4d.depth.known.ground import check_picks, find_ground
 from ex4d.depth.known.measures import check_measures, fit_lengths, lengths
 from ex4d.depth.known.points import fit_points
 from ex4d.depth.known.solve import NEVER, Solved
-from ex4d.depth.known.values import Known, KnownPoints
+from ex4d.depth.known.values import LENGTHS, Known, KnownPoints
 from ex4d.source_camera.rescale import rescale
 from ex4d.values import F32, CameraPath, Clip, DepthVideo
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -64,15 +64,19 @@ def in_real_units(
     return replace(depth, notes=(*depth.notes, fit.note), beyond=beyond, metric=True), fit
 
 
-def check_known(known: Known, clip: Clip) -> None:
-    """Raises Ex4dError(BAD_INPUT) for what cannot be meant, before anything is estimated."""
-    check_measures(known.measures, clip)
+def check_known(known: Known, clip: Clip, first: int = 0) -> None:
+    """Raises Ex4dError(BAD_INPUT) for what cannot be meant, before anything is estimated.
+
+    `first` is the index of the clip's first frame within the shot, from which messages count.
+    """
+    check_measures(known.measures, clip, first)
     height = known.camera_height
-    if height is not None and not (np.isfinite(height) and height > 0.0):
+    if height is not None and not LENGTHS[0] <= height <= LENGTHS[1]:  # nor is what is not a number
         raise Ex4dError(
             BAD_INPUT,
             f"A camera height of {height:g} cannot be used.",
-            "Give the height of the first frame's camera above the ground in scene units, above zero.",
+            "Give the height of the first frame's camera above the ground in scene units, "
+            f"{LENGTHS[0]:g} to {LENGTHS[1]:g}.",
         )
     if known.ground:
         if height is None:
@@ -81,7 +85,7 @@ def check_known(known: Known, clip: Clip) -> None:
                 "Points on the ground were picked, but not how high the camera stands above it.",
                 "Give the camera's height as well.",
             )
-        check_picks(known.ground, clip)
+        check_picks(known.ground, clip, first)
 
 
 def check_against(

@@ -88,8 +88,8 @@ def find_ground(z: F32, clip: Clip, camera: CameraPath, picks: Sequence[Pick] = 
     return found
 
 
-def check_picks(picks: Sequence[Pick], clip: Clip) -> F64:
-    """[N, 2] points on the ground in pixels of the clip's frames.
+def check_picks(picks: Sequence[Pick], clip: Clip, first: int = 0) -> F64:
+    """[N, 2] points on the ground in pixels of the clip's frames. Messages count frames from `first`.
 
     Raises:
         Ex4dError: BAD_INPUT for too few or too many, for points outside the clip or in a line.
@@ -101,7 +101,10 @@ def check_picks(picks: Sequence[Pick], clip: Clip) -> F64:
             f"Pick {FEWEST} to {MOST}, not in a line; or none, then the ground is looked for.",
         )
     at = np.array(
-        [placed(f"Ground point {number}", pick.frame, (pick.x, pick.y), clip) for number, pick in enumerate(picks, 1)]
+        [
+            placed(f"Ground point {number}", pick.frame, (pick.x, pick.y), clip, first)
+            for number, pick in enumerate(picks, 1)
+        ]
     )
     spread = np.linalg.svd(at - at.mean(axis=0), compute_uv=False) / np.sqrt(len(at))
     if spread[1] < _LINE * max(clip.frames.shape[1:3]):
@@ -114,11 +117,11 @@ def check_picks(picks: Sequence[Pick], clip: Clip) -> F64:
 def _picked_area(picks: Sequence[Pick], clip: Clip, still: Bool) -> tuple[list[int], Bool]:
     """Frames that points were picked in, and [H, W] what lies between the points."""
     at = check_picks(picks, clip)
-    moved = next((pick for pick in picks if not still[pick.frame]), None)
-    if moved is not None:
+    moved = next((number for number, pick in enumerate(picks, 1) if not still[pick.frame]), 0)
+    if moved:
         raise Ex4dError(
             BAD_INPUT,
-            f"A ground point was picked in frame {moved.frame + 1}, where the camera stands elsewhere than in frame 1.",
+            f"Ground point {moved} was picked in a frame where the camera stands elsewhere than in the first one.",
             "Pick ground points in the first frame: the height is that of its camera.",
         )
     area = np.zeros(clip.frames.shape[1:3], np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ex4d.depth.known.picks import picked_disparity, placed, rays
 from ex4d.depth.known.solve import HALF, NEVER, Solved, solve
-from ex4d.depth.known.values import Measure
+from ex4d.depth.known.values import LENGTHS, Measure
 from ex4d.source_camera.disparity_line import AGREES
 from ex4d.values import F32, F64, Clip
 from shared_protocol.errors import BAD_INPUT, Ex4dError
@@ -41,25 +41,25 @@ class Lengths:
         return np.where(np.isfinite(length), length, np.inf)
 
 
-def check_measures(measures: Sequence[Measure], clip: Clip) -> list[F64]:
-    """[2, 2] both points of each measure, in pixels of the clip's frames.
+def check_measures(measures: Sequence[Measure], clip: Clip, first: int = 0) -> list[F64]:
+    """[2, 2] both points of each measure, in pixels of the clip's frames. Messages count frames from `first`.
 
     Raises:
-        Ex4dError: BAD_INPUT for a distance that is not above zero, points outside the clip or on one another,
-            or too many measures.
+        Ex4dError: BAD_INPUT for a distance that is none, points outside the clip or on one another, or too many
+            measures.
     """
     if len(measures) > MOST:
         raise Ex4dError(BAD_INPUT, f"{len(measures)} measured distances were given.", f"Give {MOST} at most.")
     found = []
     for number, measure in enumerate(measures, 1):
-        if not (np.isfinite(measure.distance) and measure.distance > 0.0):
+        if not LENGTHS[0] <= measure.distance <= LENGTHS[1]:  # nor is what is not a number
             raise Ex4dError(
                 BAD_INPUT,
                 f"The distance of measure {number} is {measure.distance:g}.",
-                "Give the distance between its two points in scene units, above zero.",
+                f"Give the distance between its two points in scene units, {LENGTHS[0]:g} to {LENGTHS[1]:g}.",
             )
         a, b = (
-            placed(f"Point {name} of measure {number}", measure.frame, point, clip)
+            placed(f"Point {name} of measure {number}", measure.frame, point, clip, first)
             for name, point in (("A", measure.a), ("B", measure.b))
         )
         if np.hypot(a[0] - b[0], a[1] - b[1]) < _APART:

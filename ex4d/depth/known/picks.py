@@ -13,24 +13,23 @@ _REACH = 3  # pixels around a picked point that tell whether it lies on an outli
 _FLAT = 0.02  # of the disparity there: what it may be off a plane, as root of the mean square, by noise
 
 
-def placed(what: str, frame: int, point: tuple[float, float], clip: Clip) -> tuple[float, float]:
+def placed(what: str, frame: int, point: tuple[float, float], clip: Clip, first: int = 0) -> tuple[float, float]:
     """A picked point in pixels of the clip's frames.
 
     Args:
         what: it is, for messages: "point A of measure 1".
         frame: from 0.
         point: x, y pixels of the clip as it comes in.
+        clip: the pictures.
+        first: index of the clip's first frame within the shot, from which messages count.
 
     Raises:
         Ex4dError: BAD_INPUT for a point outside the clip.
     """
     total, height, width = clip.frames.shape[:3]
     if not 0 <= frame < total:
-        raise Ex4dError(
-            BAD_INPUT,
-            f"{what} is in frame {frame + 1}; {total} frame{'s are' if total != 1 else ' is'} used.",
-            "Pick it in one of them.",
-        )
+        used = f"frames {first + 1} to {first + total} are" if total != 1 else f"frame {first + 1} is"
+        raise Ex4dError(BAD_INPUT, f"{what} is in frame {first + frame + 1}; {used} used.", "Pick it in one of these.")
     x, y = (value * clip.scale for value in point)
     if not (0.0 <= x <= width and 0.0 <= y <= height):
         raise Ex4dError(

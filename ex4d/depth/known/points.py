@@ -9,7 +9,7 @@ import numpy as np
 
 from ex4d.cameras import camera_from_world
 from ex4d.depth.known.solve import Solved, solve
-from ex4d.depth.known.values import KnownPoints, WorldPoints
+from ex4d.depth.known.values import LENGTHS, KnownPoints, WorldPoints
 from ex4d.on_disk import forget
 from ex4d.source_camera.rescale import FORGET_EVERY, disparity_at, on_one_surface, without_specks
 from ex4d.values import F32, F64, I32, Bool, CameraPath, Clip
@@ -73,16 +73,16 @@ def fit_points(
         progress: called as progress(done, total) for the frames; it may raise.
 
     Raises:
-        Ex4dError: BAD_INPUT where no point lies in the pictures, or a depth is not above zero.
+        Ex4dError: BAD_INPUT where no point lies in the pictures, or a depth is none.
     """
     total, height, width = z.shape
-    bad = ~(np.isfinite(points.z) & (points.z > 0.0))
+    bad = ~((points.z >= LENGTHS[0]) & (points.z <= LENGTHS[1]))  # what is not a number is neither
     if bad.any():
         worst = int(np.argmax(bad))
         raise Ex4dError(
             BAD_INPUT,
             f"Known point {worst + 1} has the depth {points.z[worst]:.4g}.",
-            "Depth is the distance in front of the camera, above zero.",
+            f"Depth is the distance in front of the camera, {LENGTHS[0]:g} to {LENGTHS[1]:g} scene units.",
         )
     at = points.at * clip.scale
     inside = ((at >= 0.0) & (at <= (width, height))).all(axis=1) & (points.frame >= 0) & (points.frame < total)

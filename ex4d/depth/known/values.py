@@ -12,6 +12,8 @@ from typing import Any
 
 from ex4d.values import F64, I32
 
+LENGTHS = 1e-6, 1e9  # scene units that make a distance, a height or a depth that somebody knows
+
 
 @dataclass(frozen=True, eq=False)
 class KnownPoints:
