@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
         Ex4dError: whatever reading, estimating and writing report.
     """
     from ex4d.clip import read_clip
-    from ex4d.depth.deliver import delivery, depth_place, preview_place, write_depth, write_preview
+    from ex4d.depth.deliver import delivery, depth_place, folders_for, preview_place, write_depth, write_preview
     from ex4d.depth_step import depth_of_clip
     from ex4d.mesh.extent import Extent
     from ex4d.on_disk import streamed, workspace
@@ -115,8 +115,8 @@ def run(arguments: argparse.Namespace) -> None:
     preview = None if arguments.preview is None else preview_place(arguments.preview)
     wish = depth_wish(_with_settings(arguments), arguments.first - 1)
     told: list[str] = []
-    roomy = next(folder for folder in (place.folder, *place.folder.absolute().parents) if folder.is_dir())
-    with Console() as console, workspace(roomy) as arrays:
+    places = [place] if preview is None else [place, preview]
+    with Console() as console, folders_for(*places), workspace(place.folder) as arrays:
         clip = read_clip(
             [arguments.clip],
             first=arguments.first - 1,

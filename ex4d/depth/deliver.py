@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -29,7 +27,7 @@ from ex4d.depth.stored import HOLDS, UNITS
 from ex4d.files import disk_error, replacing
 from ex4d.images import write_exr, write_png
 from ex4d.in_order import CORES, InOrder
-from ex4d.on_disk import streamed
+from ex4d.on_disk import streamed, workspace
 from ex4d.values import F32, U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -108,10 +106,33 @@ def _sequence(path: Path) -> Place:
 
 
 @contextmanager
+def folders_for(*places: Place) -> Iterator[None]:
+    """Makes their folders. Those in which nothing lies at the end are removed again.
+
+    Raises:
+        Ex4dError: DISK when one cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        for folder in (place.folder for place in places):
+            try:
+                made[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise disk_error(folder, error) from error
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+@contextmanager
 def delivery(targets: Sequence[Path], overwrite: bool) -> Iterator[Mapping[Path, Path]]:
     """Gives a place to write each file of `targets` at; at the end of the block all of them are moved to theirs.
 
-    When the block fails or is stopped nothing is left of it, and files that were there stay as they were.
+    When the block fails or is stopped nothing is left of it, and files that were there stay as they were. What a
+    process that was killed left in these folders, which have to be there, is removed.
 
     Raises:
         Ex4dError: BAD_INPUT when a file is there and `overwrite` is not set, DISK when a folder cannot be written.
@@ -122,17 +143,8 @@ def delivery(targets: Sequence[Path], overwrite: bool) -> Iterator[Mapping[Path,
         raise Ex4dError(
             BAD_INPUT, f"{there[0]}{more} would be written over.", "Name another -o, or allow it with --overwrite."
         )
-    folders = list(dict.fromkeys(path.parent for path in targets))
-    made: list[Path] = []
-    staged: dict[Path, Path] = {}
-    try:
-        for folder in folders:
-            try:
-                made += [path for path in (folder, *folder.parents) if not path.exists()]
-                folder.mkdir(parents=True, exist_ok=True)
-                staged[folder] = Path(tempfile.mkdtemp(prefix=".depth-", dir=folder))
-            except OSError as error:
-                raise disk_error(folder, error) from error
+    with ExitStack() as stack:
+        staged = {folder: stack.enter_context(workspace(folder)) for folder in {path.parent for path in targets}}
         places = {path: staged[path.parent] / path.name for path in targets}
         yield places
         for target, place in places.items():
@@ -140,13 +152,6 @@ def delivery(targets: Sequence[Path], overwrite: bool) -> Iterator[Mapping[Path,
                 os.replace(place, target)
             except OSError as error:
                 raise disk_error(target, error) from error
-        made.clear()
-    finally:
-        for folder in staged.values():
-            shutil.rmtree(folder, ignore_errors=True)
-        for folder in made:
-            with suppress(OSError):  # it holds what was moved before that failed, or what others put there
-                folder.rmdir()
 
 
 def write_depth(

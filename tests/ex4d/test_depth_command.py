@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +225,18 @@ def test_what_is_interrupted_leaves_nothing(
     assert (tmp_path / "old" / "depth.1002.exr").read_text() == "old"
 
 
+def test_what_a_killed_run_left_is_removed(clip: Path, z: Path, tmp_path: Path) -> None:
+    killed = (
+        "import os, sys, ex4d.depth.deliver; from ex4d.cli import main;"
+        "ex4d.depth.deliver.write_preview = lambda *_: os._exit(9); main(sys.argv[1:])"
+    )
+    arguments = ["depth", clip, "--depth", z, "-o", tmp_path / "new" / "d.exr", "--preview", tmp_path / "look"]
+    assert subprocess.run([sys.executable, "-c", killed, *map(str, arguments)], check=False).returncode == 9
+    assert any(name.startswith(".") for folder in ("new", "look") for name in names(tmp_path / folder))
+    assert main([str(argument) for argument in arguments]) == 0
+    assert len(names(tmp_path / "new")) == len(names(tmp_path / "look")) == FRAMES
+
+
 def test_wrong_names_are_said_before_anything_is_done(
     clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +246,10 @@ def test_wrong_names_are_said_before_anything_is_done(
         (("-o", tmp_path / "d.exr", "--preview", tmp_path / "look.gif"), "look.gif is not a name for a preview"),
         (("-o", tmp_path / "d.exr", "--first", 9), "Frame 9 is beyond the end"),
         (("-o", tmp_path / "d.exr", "--estimator", "nobody"), "nobody"),
+        (
+            ("-o", tmp_path / "d.exr", "--first", 2, "--num_frames", 1, "--measure", "4,2,3,40,30,1"),
+            "Point A of measure 1 is in frame 4; frame 2 is used",
+        ),
     ):
         assert run(clip, *arguments) == 2
         error = capsys.readouterr().err
