@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mesh_cases import pose, small_scene
+from mesh_cases import picture, pose, small_scene
 
 from ex4d import pipeline, step_folders
 from ex4d.cameras import preset_path, static_source
-from ex4d.images import read_png
+from ex4d.depth_step import DepthOptions
+from ex4d.images import read_png, write_png
 from ex4d.render import RenderOptions
 from ex4d.scene import save_scene
 from ex4d.values import CameraPath, Scene, SourceModel
@@ -54,6 +57,55 @@ def shot(scene: Scene, **settings: object) -> tuple[CameraPath, SourceModel]:
 
 def finish(folder: Path) -> None:
     pipeline.generate(folder / "take", folder / "scene", folder / "shot", "preview", 0, {}, Told())
+
+
+class Watching(Told):
+    """Looks at what lies beside the folder that is made, and cancels at a phase."""
+
+    def __init__(self, place: Path, cancel_at: str = "") -> None:
+        super().__init__()
+        self.place, self._cancel_at = place, cancel_at
+        self.phases: list[str] = []
+        self.beside: set[str] = set()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if phase not in self.phases:
+            self.phases.append(phase)
+        self.beside |= {f.name for folder in self.place.glob(".arrays-*") for f in folder.iterdir()}
+        if phase == self._cancel_at:
+            raise Ex4dError(CANCELLED, "Cancelled.")
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_the_arrays_of_a_clip_lie_beside_its_scene_or_where_they_are_told_to_and_are_gone_in_the_end(
+    tmp_path: Path, scratch: bool
+) -> None:
+    clip = []
+    for number in (1, 2, 3):
+        clip.append(tmp_path / f"shot_{number}.png")
+        write_png(clip[-1], picture(24, 32, number))
+    out, place = tmp_path / "out", tmp_path / "scratch" if scratch else tmp_path / "out"
+
+    def reconstruct(told: Watching) -> None:
+        how = pipeline.ReconstructOptions(fps=Fraction(25))
+        pipeline.reconstruct(out / "scene", clip, DepthOptions("draft"), how, told, scratch=place if scratch else None)
+
+    watching = Watching(place)
+    reconstruct(watching)
+    assert {"frames", "depth"} <= watching.beside
+    assert (watching.phases[0], watching.phases[-1]) == ("Reading the clip", "Writing the mesh")
+    assert not list(tmp_path.rglob(".arrays-*"))
+    whole = contents(out)
+    assert set(watching.files) == {Path(name).relative_to("scene").as_posix() for name in whole}
+    shutil.rmtree(out)
+    for phase in watching.phases:
+        with pytest.raises(Ex4dError) as caught:
+            reconstruct(Watching(place, phase))
+        assert caught.value.code == CANCELLED
+        assert not list(tmp_path.rglob(".arrays-*"))
+        assert not (out / "scene" / "scene.json").exists()
+    reconstruct(Watching(place))
+    assert contents(out) == whole
 
 
 def test_a_cancelled_take_goes_on_with_the_missing_frames_alone(scene: Scene, tmp_path: Path) -> None:
