@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sky that an artist painted or keyed: pictures that are white where it is."""
+"""Sky that an artist painted or keyed: PNG or EXR files that are white where it is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 
 from ex4d.depth.match import check_size
-from ex4d.images import read_png
+from ex4d.images import read_exr_channel, read_png
 from ex4d.media.sequence import expand
-from ex4d.values import Bool, Clip
+from ex4d.values import U8, Bool, Clip
 from shared_protocol.errors import BAD_INPUT, SIZE_MISMATCH, Ex4dError
 
 _WHITE = 128  # level from which on a pixel is sky
+_MATTES = ("y", "r", "a")  # channels of EXR files, the first that is there; or else the only one
+_LISTED = 12  # channels that a message names
 
 
 class SkyMask:
@@ -53,13 +55,34 @@ class SkyMask:
     def __getitem__(self, index: int) -> Bool:
         """[H, W] the sky of a frame. Raises Ex4dError as `__init__` does, and BAD_INPUT for a coloured picture."""
         path = self._files[index]
-        mask = read_png(path)
-        if mask.ndim == 3:
-            if (mask != mask[..., :1]).any():
-                raise Ex4dError(BAD_INPUT, f"{path.name} is a coloured picture.", "A mask is white where the sky is.")
-            mask = mask[..., 0]
+        mask = _matte(path) if path.suffix.lower() == ".exr" else _grey(path)
         check_size(self._clip, mask.shape[0], mask.shape[1], "sky mask")
         height, width = self._clip.frames.shape[1:3]
         if mask.shape != (height, width):
             mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         return np.asarray(mask >= _WHITE, np.bool_)
+
+
+def _grey(path: Path) -> U8:
+    mask = read_png(path)
+    if mask.ndim == 2:
+        return mask
+    if (mask != mask[..., :1]).any():
+        raise Ex4dError(BAD_INPUT, f"{path.name} is a coloured picture.", "A mask is white where the sky is.")
+    return mask[..., 0]
+
+
+def _matte(path: Path) -> U8:
+    """An EXR's values as they are, 0 to 1 in 8 bits."""
+
+    def choose(names: Sequence[str]) -> str:
+        lower = {name.lower(): name for name in names}
+        found = next((lower[name] for name in _MATTES if name in lower), names[0] if len(names) == 1 else "")
+        if not found:
+            raise Ex4dError(
+                BAD_INPUT, f"{path.name} has no mask, only: {', '.join(names[:_LISTED])}.", "A mask is in Y, R or A."
+            )
+        return found
+
+    values, _ = read_exr_channel(path, choose)
+    return np.asarray(np.round(np.clip(np.nan_to_num(values, nan=0.0), 0.0, 1.0) * 255.0), np.uint8)

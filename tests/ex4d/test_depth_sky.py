@@ -13,7 +13,7 @@ from depths import estimate_depth
 
 from ex4d.depth.door import nobody
 from ex4d.depth.sky import BEYOND, push_sky
-from ex4d.images import write_png
+from ex4d.images import write_exr, write_png
 from ex4d.values import F32, U8, Beyond, Bool, Clip
 from shared_protocol.errors import CANCELLED, Ex4dError
 
@@ -137,6 +137,22 @@ def test_masks_from_files(tmp_path: Path, count: int, scale: int) -> None:
     np.testing.assert_array_equal(depth.z[truth], depth.z[truth][0])
     np.testing.assert_array_equal(depth.z[~truth], z[~truth])
     assert any("sky (told" in note for note in depth.notes)
+
+
+@pytest.mark.parametrize("channels", ["Y", "RGB", "A", "roto"])
+def test_masks_in_exr_files(tmp_path: Path, channels: str) -> None:
+    z, frames, truth = outdoors()
+    np.savez(tmp_path / "z.npz", depth=z)
+    matte = np.where(truth[0], np.float32(0.6), np.float32(0.4))  # of linear light, 0.4 is brighter than half
+    matte[:2], matte[2, 0] = 1.0, np.nan
+    names = [channels] if channels in ("A", "roto") else list(channels)
+    write_exr(tmp_path / "sky.exr", dict.fromkeys(names, matte))
+    clip = Clip(frames, Fraction(24), "street")
+    depth = estimate_depth(clip, files=[tmp_path / "z.npz"], sky=[tmp_path / "sky.exr"])
+    np.testing.assert_array_equal(depth.z != z, np.stack([matte >= 0.5] * T))
+    write_exr(tmp_path / "sky.exr", {"U": matte, "V": matte})
+    with pytest.raises(Ex4dError, match=r"sky\.exr has no mask, only: U, V"):
+        estimate_depth(clip, files=[tmp_path / "z.npz"], sky=[tmp_path / "sky.exr"])
 
 
 def test_masks_without_sky_are_told(tmp_path: Path) -> None:
