@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -177,9 +177,14 @@ def _at_each(
         scene.frame_set(whole, subframe=frame - whole)
         return take(frame, bpy.context.evaluated_depsgraph_get())
 
-    override = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-    with override, frame_kept(scene), _geometry_paused(scene), _enabled(scene, names):
+    with in_scene(scene), frame_kept(scene), _geometry_paused(scene), _enabled(scene, names):
         return tuple(at(frame) for frame in wanted)
+
+
+def in_scene(scene: bpy.types.Scene) -> AbstractContextManager[None]:
+    """Has `bpy.context` evaluate this scene, whichever the window shows."""
+    override: AbstractContextManager[None] = bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
+    return override
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 """Depth as colours on the mesh, in its material: red is near, blue is far, as the depth preview has it.
 
 The colours follow the mesh as it stands, scale, shift and keys included: what the material measures is how far the
-surface is from the source camera, whose axes are those of the mesh.
+surface is from the source camera, whose axes are those of the mesh. Which distances are red and blue is set when they
+are switched on, so that a mesh that was made many times as large has all of the colours, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .core.scene_manifest import SceneManifest
 from .node_builder import TreeBuilder
 
 SWITCH = "Depth Colours"  # the value node that shows them: 0 or 1
+_RED, _BLUE = "Depth Colours Near", "Depth Colours Far"  # value nodes: distances
 _NEAREST = 1e-6
 # Every 15th colour of Turbo (A. Mikhailov, Google, 2019; the table is under Apache-2.0), 8-bit sRGB, from 0 to 255.
 # A colour ramp of Blender holds 32 at most.
@@ -47,9 +49,9 @@ def over(b: TreeBuilder, colour: Any, manifest: SceneManifest) -> Any:
     switch.outputs[0].default_value = 0.0
     place = b.node("ShaderNodeTexCoord").outputs["Object"]
     _, _, z = b.split(place)
-    disparity = b.math("DIVIDE", 1.0, b.math("MAXIMUM", b.math("MULTIPLY", z, -1.0), _NEAREST), label="Disparity")
-    near, far = 1.0 / manifest.near, 1.0 / manifest.far_depth
-    share = b.math("DIVIDE", b.math("SUBTRACT", disparity, far), near - far, label="Nearness")
+    disparity = _inverse(b, b.math("MULTIPLY", z, -1.0))
+    near, far = (_inverse(b, _distance(b, *end)) for end in ((_RED, manifest.near), (_BLUE, manifest.far_depth)))
+    share = b.math("DIVIDE", b.math("SUBTRACT", disparity, far), b.math("SUBTRACT", near, far), label="Nearness")
     ramp = b.node("ShaderNodeValToRGB", "Turbo")
     for index, stop in enumerate(_TURBO):
         at = index / (len(_TURBO) - 1)
@@ -70,6 +72,25 @@ def find(material: bpy.types.Material) -> bpy.types.NodeSocket | None:
     """The switch of a material; None in one of an earlier release."""
     node = material.node_tree.nodes.get(SWITCH) if material.node_tree is not None else None
     return None if node is None else node.outputs[0]
+
+
+def fit(material: bpy.types.Material, near: float, far: float) -> None:
+    """Have red stand for one distance and blue for the other. Materials of earlier releases stay as they are."""
+    for name, distance in ((_RED, near), (_BLUE, far)):
+        node = material.node_tree.nodes.get(name)
+        if node is not None:
+            node.outputs[0].default_value = distance
+
+
+def _distance(b: TreeBuilder, name: str, value: float) -> Any:
+    node = b.node("ShaderNodeValue", name)
+    node.name = name
+    node.outputs[0].default_value = value
+    return node.outputs[0]
+
+
+def _inverse(b: TreeBuilder, distance: Any) -> Any:
+    return b.math("DIVIDE", 1.0, b.math("MAXIMUM", distance, _NEAREST), label="Disparity")
 
 
 def _linear(value: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 from shared_protocol.messages import Measure, Pick
 
-from . import camera_path, mesh_nodes, picked, reconstruction, source_camera
+from . import camera_path, live_depth, picked, reconstruction, source_camera
 from .core import depth_range
 from .core import picks as core_picks
 from .core.camera_math import F64
@@ -49,8 +49,8 @@ def apply(scene: bpy.types.Scene, built: Built, height: float) -> Applied:
         height: of the source camera above the ground points, in scene units; 0 = not known.
 
     Raises:
-        Ex4dError: BAD_INPUT where nothing is known, a pick cannot be used, or the source camera's movement says the
-            size.
+        Ex4dError: BAD_INPUT where nothing is known, a pick cannot be used, the mesh's inputs cannot hold what it takes,
+            or the source camera's movement says the size.
     """
     if reconstruction.manifest_of(built.collection).camera.moves:
         raise Ex4dError(
@@ -76,11 +76,7 @@ def apply(scene: bpy.types.Scene, built: Built, height: float) -> Applied:
         above = core_picks.camera_height(stand[:3, 3].tolist(), [places[obj.name].tolist() for obj in floor])
         factors.append(height / above)
     factor, off = core_picks.together(factors)
-    modifier = mesh_nodes.need_modifier(mesh)
-    names = ("Disparity Scale", "Disparity Shift")
-    scale, shift = (float(mesh_nodes.get_input(modifier, name)) for name in names)
-    for name, value in zip(names, depth_range.times(scale, shift, factor), strict=True):
-        mesh_nodes.set_input(modifier, name, value)
+    live_depth.put(live_depth.modifier_in(built), *depth_range.times(*live_depth.values(built), factor))
     for obj in used:
         picked.put_on_mesh(scene, built, obj, seen[obj.name])
     return Applied(factor, off, len(factors))

@@ -5,7 +5,7 @@ import bpy
 
 from shared_protocol.errors import NOT_FOUND, Ex4dError
 
-from . import compat, depth_colours, live_depth, measuring, mesh_nodes, picked, reconstruction, status, strips
+from . import compat, live_depth, measuring, mesh_nodes, picked, reconstruction, status, strips
 from .core import picks as core_picks
 from .core import scene_manifest
 from .operator_base import Step
@@ -40,11 +40,12 @@ class EX4D_OT_depth_colours(Step, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context):
-        material = mesh_nodes.get_input(live_depth.modifier_of(context.scene), "Material")
-        switch = depth_colours.find(material) if material is not None else None
+        built = reconstruction.of_scene(context.scene)
+        switch = live_depth.colours_of(built)
         if switch is None:
             raise Ex4dError(NOT_FOUND, "The material of this mesh has no colours for its depth.", _TOO_OLD)
         switch.default_value = 0.0 if switch.default_value > 0.5 else 1.0
+        live_depth.fit_colours(built)
         if switch.default_value:
             status.say("The mesh shows its depth: red is near, blue is far.", hint="It is seen in Material Preview.")
         else:
@@ -59,10 +60,11 @@ class EX4D_OT_reset_depth(Step, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context):
-        live_depth.reset(context.scene)
-        keyed = live_depth.is_keyed(live_depth.modifier_of(context.scene))
-        hint = "It has keyframes, which take over at the next change of frame: clear them." if keyed else ""
-        status.say("The depth is as it was estimated.", hint=hint)
+        built = reconstruction.of_scene(context.scene)
+        live_depth.put(live_depth.modifier_in(built), 1.0, 0.0)
+        live_depth.fit_colours(built)
+        other = _takes_over(built)
+        status.say("The depth is as it was estimated.", hint=other, level="WARNING" if other else "INFO")
 
 
 class EX4D_OT_add_distance(Step, bpy.types.Operator):
@@ -109,16 +111,22 @@ class EX4D_OT_apply_known(Step, bpy.types.Operator):
 
     def work(self, context):
         scene = context.scene
-        done = measuring.apply(scene, reconstruction.of_scene(scene), scene.ex4d.camera_height)
+        built = reconstruction.of_scene(scene)
+        done = measuring.apply(scene, built, scene.ex4d.camera_height)
+        live_depth.fit_colours(built)
         off = f" What you know differs by up to {done.off:.1%}." if done.count > 1 else ""
-        keyed = live_depth.is_keyed(live_depth.modifier_of(scene))
+        other = _takes_over(built)
         status.say(
             f"Everything is {done.factor:.4g} times as far as before.{off}",
-            hint="Disparity Scale has keyframes, which take over at the next change of frame: clear them."
-            if keyed
-            else "What you know goes with the next reconstruction of this clip, too.",
-            level="WARNING" if keyed or done.off > measuring.AGREE else "INFO",
+            hint=other or "What you know goes with the next reconstruction of this clip, too.",
+            level="WARNING" if other or done.off > measuring.AGREE else "INFO",
         )
+
+
+def _takes_over(built: reconstruction.Built) -> str:
+    """That what was set does not last; "" where it does."""
+    what = live_depth.what_takes_over(live_depth.modifier_in(built))
+    return f"Disparity Scale or Shift has {what}, which takes over again: remove that first." if what else ""
 
 
 def _select(context: bpy.types.Context, *objects: bpy.types.Object) -> None:

@@ -17,12 +17,10 @@ from . import (
     reconstruction,
     tracker,
 )
-from .core import camera_math
+from .core import camera_math, depth_words
 from .core.scene_manifest import SceneManifest
 from .panel_parts import choice, door_details, door_field, told
 from .reconstruction import Built
-
-_KNOWN = {"points": "tracked points", "measures": "known distances", "camera_height": "the camera's height"}
 
 
 def draw_clip(layout: bpy.types.UILayout, context: bpy.types.Context, ready: bool) -> None:
@@ -39,6 +37,7 @@ def draw_clip(layout: bpy.types.UILayout, context: bpy.types.Context, ready: boo
         choice(column, "non_commercial", settings)
     door_details(layout, context, options.DEPTH)
     column = layout.column()
+    column.prop(settings, "sky_path")
     column.prop(settings, "first_frame")
     column.prop(settings, "frame_count")
     column.prop(settings, "source_kind")
@@ -79,7 +78,7 @@ def draw_mesh(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Which clip it is, what can be dragged on its mesh, and how it is shown."""
     scene = context.scene
     built = reconstruction.of_scene(scene)
-    if len(reconstruction.names_in(scene)) > 1:
+    if len(reconstruction.names_in(scene)) > 1 or not reconstruction.is_shown(built.collection):
         layout.menu("EX4D_MT_reconstructions", text=built.collection)
     try:
         mesh = bpy.data.objects[built.need(reconstruction.MESH)]
@@ -143,19 +142,12 @@ def _known_size(layout: bpy.types.UILayout, context: bpy.types.Context, built: B
 
 def _origin(layout: bpy.types.UILayout, context: bpy.types.Context, manifest: SceneManifest) -> None:
     """Where the depth comes from, how well it fits, and what its model may be used for."""
-    if not manifest.commercial_use:
-        what = manifest.model or manifest.estimator
-        told(layout, f"Depth by {what} ({manifest.licence}): not for commercial use", context, "ERROR")
+    told(layout, depth_words.licence(manifest), context, "ERROR")
     header, body = layout.panel("ex4d_depth_notes", default_closed=True)
     header.label(text=f"Depth: {manifest.model or manifest.estimator}")
     if body is None:
         return
-    known = manifest.known
-    if known is not None:
-        text = (
-            f"Fitted to {_KNOWN.get(known.source, known.source)} ({known.count}): {known.agreeing:.0%} agree, to "
-            f"{known.residual:.1%}"
-        )
-        told(body, text, context, "INFO")
+    if manifest.known is not None:
+        told(body, depth_words.fitted(manifest.known), context, "INFO")
     for note in manifest.notes:
-        told(body, f"{note[:1].upper()}{note[1:]}", context, "DOT")
+        told(body, depth_words.sentence(note), context, "DOT")

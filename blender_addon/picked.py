@@ -56,12 +56,13 @@ class Seen:
 
 
 def distances(built: Built) -> list[Distance]:
-    """The distances of a reconstruction that have both of their ends."""
-    ends: dict[str, dict[str, bpy.types.Object]] = {}
+    """The distances of a reconstruction that have both of their ends, copies of the artist's included."""
+    ends: dict[str, dict[str, list[bpy.types.Object]]] = {}
     for obj in every(built):
         if obj[PICK] in (END_A, END_B):
-            ends.setdefault(str(obj.get(PAIR)), {})[obj[PICK]] = obj
-    return [Distance(pair[END_A], pair[END_B]) for pair in ends.values() if len(pair) == 2]
+            ends.setdefault(str(obj.get(PAIR)), {END_A: [], END_B: []})[obj[PICK]].append(obj)
+    # More than one of each where the artist duplicated a distance: the copies go together in the order they were made.
+    return [Distance(*both) for pair in ends.values() for both in zip(pair[END_A], pair[END_B], strict=False)]
 
 
 def ground(built: Built) -> list[bpy.types.Object]:
@@ -113,7 +114,7 @@ def _add(scene: bpy.types.Scene, built: Built, kind: str, name: str, share: tupl
     obj[PICK], obj[FRAME] = kind, stand.index + clip_record.first_of(built.collection)
     bpy.data.collections[built.collection].objects.link(obj)
     obj.parent = root
-    _put(obj, where)
+    _put(scene, obj, where)
     return obj
 
 
@@ -145,7 +146,7 @@ def put_on_mesh(scene: bpy.types.Scene, built: Built, obj: bpy.types.Object, at:
     frame = _scene_frame(built, at.frame)
     (stand,) = camera_path.sample_mesh(scene, built.need(reconstruction.MESH), [frame])
     where = _on_mesh(scene, built, frame, stand, (at.u, at.v))
-    _put(obj, where)
+    _put(scene, obj, where)
     return where
 
 
@@ -170,7 +171,7 @@ def _on_mesh(
     manifest = reconstruction.manifest_of(built.collection)
     direction = picks.ray(share[0] * manifest.width, share[1] * manifest.height, stand.lens)
     mesh = scene.objects[built.need(reconstruction.MESH)]
-    with camera_path.frame_kept(scene):
+    with camera_path.in_scene(scene), camera_path.frame_kept(scene):
         scene.frame_set(frame)
         try:
             found, local, _, _ = mesh.evaluated_get(bpy.context.evaluated_depsgraph_get()).ray_cast(
@@ -183,10 +184,11 @@ def _on_mesh(
     return np.asarray((stand.matrix @ np.array((*local, 1.0)))[:3])
 
 
-def _put(obj: bpy.types.Object, where: F64) -> None:
+def _put(scene: bpy.types.Scene, obj: bpy.types.Object, where: F64) -> None:
     """To a place in the world, whatever it hangs on."""
-    bpy.context.view_layer.update()
-    matrix = obj.matrix_world.copy()
-    matrix.translation = Vector(where.tolist())
-    obj.matrix_world = matrix
-    bpy.context.view_layer.update()
+    with camera_path.in_scene(scene):
+        bpy.context.view_layer.update()
+        matrix = obj.matrix_world.copy()
+        matrix.translation = Vector(where.tolist())
+        obj.matrix_world = matrix
+        bpy.context.view_layer.update()

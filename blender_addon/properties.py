@@ -20,6 +20,7 @@ from . import jobs, live_depth, reconstruct_job, reconstruction, source_camera, 
 PATHS = (  # of a scene
     "clip_path",
     "depth_path",
+    "sky_path",
     "source_camera_path",
     "reconstruct_folder",
     "reconstruct_clip",
@@ -53,7 +54,7 @@ def _geometry_chosen(settings: bpy.types.PropertyGroup, _context: bpy.types.Cont
 
 def _get_range(settings: bpy.types.PropertyGroup) -> tuple[float, float]:
     try:
-        return live_depth.shown_range(settings.id_data)
+        return live_depth.shown_range(reconstruction.of_scene(settings.id_data))
     except Ex4dError:  # nothing is reconstructed, and nothing shows it
         return 0.0, 0.0
 
@@ -68,9 +69,12 @@ def _set_far(settings: bpy.types.PropertyGroup, value: float) -> None:
 
 def _set_range(settings: bpy.types.PropertyGroup, near: float, far: float) -> None:
     try:
-        live_depth.set_range(settings.id_data, near, far)
+        live_depth.set_range(reconstruction.of_scene(settings.id_data), near, far)
     except Ex4dError as e:
         status.fail(e)
+    else:
+        if status.get().level == "ERROR":  # while it was dragged it may have been where it cannot be
+            status.say(f"The depth goes from {near:.4g} to {far:.4g}.")
 
 
 class EX4D_PG_Options(bpy.types.PropertyGroup):
@@ -102,6 +106,13 @@ class EX4D_PG_Scene(bpy.types.PropertyGroup):
             ("depth", "Depth", "Larger is further"),
             ("disparity", "Disparity", "Larger is nearer"),
         ),
+    )
+    sky_path: StringProperty(
+        name="Sky mask",
+        description="White where the sky is: a PNG for all frames, or a file of a sequence with one for each. Empty: "
+        "the sky is looked for",
+        subtype="FILE_PATH",
+        options=_RELATIVE,
     )
     estimator: StringProperty(name="Estimator", description="How depth is found", default="auto")
     estimators: CollectionProperty(type=EX4D_PG_Options, options={"HIDDEN"})

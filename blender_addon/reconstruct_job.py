@@ -40,6 +40,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
     settings = scene.ex4d
     clip = _chosen(settings.clip_path, "clip")
     depth = _chosen(settings.depth_path, "depth") if settings.depth_path else None
+    sky = _chosen(settings.sky_path, "sky mask") if settings.sky_path else None
     if settings.reconstruct_job:
         raise Ex4dError(BAD_INPUT, "A clip is being reconstructed already.", "Wait for it, or cancel it.")
     runtime.need_backend()
@@ -80,7 +81,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
     settings.reconstruct_keeps = bpy.data.collections[kept] if kept else None
     settings.reconstruct_place = source_camera.place_to_text(place) if place is not None else ""
     points_file = None if points is None else folder / _POINTS
-    runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth, camera, points_file))
+    runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth, camera, points_file, sky))
     status.progress(settings.reconstruct_job, "Sending the clip", 0, 0)
     status.say(f"Reconstructing '{clip.name}'…", hint=places.save_hint())
 

@@ -28,7 +28,8 @@ from .core.scene_manifest import SceneManifest
 ROLE = "ex4d_role"  # on each object: one of the four below
 ROOT, SOURCE_CAMERA, MESH, SHOT_CAMERA = "root", "source_camera", "mesh", "shot_camera"
 ARTIFACT = "ex4d_artifact"  # on the collection and the mesh: id of the reconstruction in the backend
-_CLIP_START, _CLIP_END = 1e-3, 100.0  # of cameras: shares of the pivot's distance, and of the furthest
+_CLIP_START = 1e-3  # of cameras, as a share of the pivot's distance
+_CLIP_END = 2e6  # of cameras: whatever its scale and shift are, no point of a mesh lies beyond a million units
 _SAME_PLACE = 1e-4  # how far two roots may be apart and be one
 MANIFEST = "ex4d_manifest"  # on the collection and the mesh: scene.json's values, as JSON
 
@@ -114,6 +115,7 @@ def build(
         for camera in kept:
             collection.objects.link(camera)
             _see_all(camera, manifest)
+            _hold(collection, camera)
     else:
         shot = _camera(collection, f"{name} shot", manifest, SHOT_CAMERA, root)
         # Pan, tilt and roll as channels of their own: pan turns last, so the order only locks looking straight up.
@@ -283,12 +285,21 @@ def _root(
     return root
 
 
+def _hold(collection: bpy.types.Collection, camera: bpy.types.Object) -> None:
+    """Keeps the root that a camera hangs on: where the collection it came from is deleted, the camera stays put."""
+    above = camera.parent
+    while above is not None:
+        if above.get(ROLE) == ROOT and above.name not in collection.objects:
+            collection.objects.link(above)  # after this reconstruction's own root, which `find` meets first
+        above = above.parent
+
+
 def _see_all(camera: bpy.types.Object, manifest: SceneManifest) -> None:
     """Has a camera that was made for other depth not cut this one off."""
     data = camera.data
     if data.library is None:
         data.clip_start = min(data.clip_start, manifest.pivot * _CLIP_START)
-        data.clip_end = max(data.clip_end, manifest.far * _CLIP_END)
+        data.clip_end = max(data.clip_end, _CLIP_END)
 
 
 def _object(
@@ -314,7 +325,7 @@ def _camera(
     data.lens, data.shift_x, data.shift_y = lens.lens, lens.shift_x, lens.shift_y
     data.display_size = manifest.pivot * 0.1
     data.clip_start = manifest.pivot * _CLIP_START
-    data.clip_end = manifest.far * _CLIP_END
+    data.clip_end = _CLIP_END
     return _object(collection, name, data, role, parent)
 
 

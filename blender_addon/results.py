@@ -15,8 +15,8 @@ import bpy
 from shared_protocol.errors import Ex4dError
 
 from . import clip_record, jobs, places, reconstruction, same_clip, source_camera, status, strips, versions
+from .core import depth_words, project, sidecar
 from .core import events as ev
-from .core import project, sidecar
 
 _built: set[str] = set()  # reconstruct jobs that were brought in since Blender was started
 
@@ -86,8 +86,8 @@ def _build(scene: bpy.types.Scene, event: ev.JobFinished) -> None:
     else:
         hints += same_clip.carry_over(scene, kept, built)
     count = f"{manifest.frames} frame{'' if manifest.frames == 1 else 's'}"
-    notes = [f"{note[:1].upper()}{note[1:]}." for note in manifest.notes]
-    status.say(f"Reconstructed {count} of {manifest.width} x {manifest.height}.", hint=" ".join(hints + notes))
+    hints += depth_words.in_short(manifest)
+    status.say(f"Reconstructed {count} of {manifest.width} x {manifest.height}.", hint=" ".join(hints))
 
 
 def _kept(scene: bpy.types.Scene) -> tuple[same_clip.Kept | None, list[str]]:
@@ -164,7 +164,7 @@ def failed(event: ev.JobFailed) -> None:
     """A job ended without a result: what waited for it is taken back."""
     status.idle(event.job_id)
     for scene in _scenes("reconstruct_job", event.job_id):
-        scene.ex4d.reconstruct_job = ""
+        scene.ex4d.reconstruct_job, scene.ex4d.reconstruct_keeps = "", None
         places.remove_unfinished(places.resolved(scene.ex4d.reconstruct_folder))
     for scene in _scenes("render_job", event.job_id):
         scene.ex4d.render_job = scene.ex4d.render_hash = ""

@@ -16,7 +16,7 @@ import numpy as np
 
 from shared_protocol.errors import Ex4dError
 
-from . import clip_record, mesh_nodes, picked, reconstruction
+from . import clip_record, live_depth, mesh_nodes, picked, reconstruction
 from .core import depth_range
 from .reconstruction import Built, Place
 
@@ -32,6 +32,7 @@ class Kept:
     place: Place  # where and when the new one stands: with the one before, frame for frame
     pivot: float  # distance that preset moves turn around, as it is shown
     shown: dict[str, str]  # inputs of the mesh that say how it is shown
+    colours: bool  # whether the mesh is shown in its depth's colours
     picks: dict[str, picked.Seen]  # points that were picked on it, by the names of their empties
 
 
@@ -49,7 +50,7 @@ def keep(scene: bpy.types.Scene, collection_name: str, first: int) -> Kept:
     built = reconstruction.find(collection_name)
     built.need(reconstruction.SHOT_CAMERA)
     root = bpy.data.objects[built.need(reconstruction.ROOT)]
-    modifier = _modifier(built)
+    modifier = live_depth.modifier_in(built)
     start = int(mesh_nodes.get_input(modifier, "Frame Start"))
     shown = {name: mesh_nodes.get_input(modifier, name) for name in _COPIED if mesh_nodes.has_input(modifier, name)}
     place = Place(start + first - clip_record.first_of(collection_name), np.array(root.matrix_world))
@@ -57,7 +58,9 @@ def keep(scene: bpy.types.Scene, collection_name: str, first: int) -> Kept:
     for obj in picked.every(built):
         with contextlib.suppress(Ex4dError):  # one that lies outside the picture stays behind
             seen[obj.name] = picked.seen(scene, built, obj)
-    return Kept(collection_name, place, pivot_of(built), shown, seen)
+    colours = live_depth.colours_of(built)
+    on = colours is not None and colours.default_value > 0.5
+    return Kept(collection_name, place, pivot_of(built), shown, on, seen)
 
 
 def carry_over(scene: bpy.types.Scene, kept: Kept, new: Built) -> list[str]:
@@ -67,16 +70,23 @@ def carry_over(scene: bpy.types.Scene, kept: Kept, new: Built) -> list[str]:
     another shot. What tells the size is the distance that moves turn around, as it is shown. Depth that was fitted to
     something known, or to a camera's own movement, is left as it is.
     """
-    modifier = _modifier(new)
+    modifier = live_depth.modifier_in(new)
     for name, value in kept.shown.items():
         mesh_nodes.set_input(modifier, name, value)
     said = [f"The camera of '{kept.collection}' is kept."]
     manifest = reconstruction.manifest_of(new.collection)
     factor = kept.pivot / manifest.pivot
     if not manifest.camera.moves and manifest.known is None and abs(math.log(factor)) >= _SAME_SIZE:
-        scale, _ = depth_range.times(1.0, 0.0, factor)
-        mesh_nodes.set_input(modifier, "Disparity Scale", scale)
-        said.append(f"So that it sees the same shot, Disparity Scale is {scale:.3g}; Reset Depth takes that back.")
+        scale, shift = depth_range.times(1.0, 0.0, factor)
+        try:
+            live_depth.put(modifier, scale, shift)
+            said.append(f"So that it sees the same shot, Disparity Scale is {scale:.3g}; Reset Depth takes that back.")
+        except Ex4dError:
+            said.append(f"It stands in a size of its own: in the one before, Disparity Scale would be {scale:.3g}.")
+    colours = live_depth.colours_of(new)
+    if colours is not None and kept.colours:
+        colours.default_value = 1.0
+        live_depth.fit_colours(new)
     for name, seen in kept.picks.items():
         obj = bpy.data.objects[name]
         bpy.data.collections[new.collection].objects.link(obj)
@@ -87,10 +97,5 @@ def carry_over(scene: bpy.types.Scene, kept: Kept, new: Built) -> list[str]:
 
 def pivot_of(built: Built) -> float:
     """Distance that preset moves turn around, of the mesh as it is shown."""
-    modifier = _modifier(built)
-    scale, shift = (float(mesh_nodes.get_input(modifier, name)) for name in ("Disparity Scale", "Disparity Shift"))
-    return depth_range.adjusted(reconstruction.manifest_of(built.collection).pivot, scale, shift)
-
-
-def _modifier(built: Built) -> bpy.types.Modifier:
-    return mesh_nodes.need_modifier(bpy.data.objects[built.need(reconstruction.MESH)])
+    pivot = reconstruction.manifest_of(built.collection).pivot
+    return depth_range.adjusted(pivot, *live_depth.values(built))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from shared_protocol.errors import LIMIT, UNSUPPORTED, Ex4dError
 from shared_protocol.limits import MAX_FRAMES
 
-from . import camera_path
+from . import camera_path, places
 from .core import camera_file, camera_math, project
 from .reconstruction import Place
 
@@ -97,10 +98,18 @@ def _film_of(file: Path) -> tuple[int, tuple[int, int]]:
 def clip_start(scene: bpy.types.Scene, camera: bpy.types.Object) -> int:
     """Frame of the scene that shows the first picture of the clip's file, as far as it can be told.
 
-    Where a solve drives the camera its movie clip says so; else the scene's range is taken to begin with the clip.
+    Where a solve drives the camera its movie clip says so; else the scene's range is taken to begin with the clip. A
+    movie clip may leave out pictures at the start: by its frame offset, and a sequence that was opened by a later one.
     """
     film = solved_film(scene, camera)
-    return int(scene.frame_start if film is None else film.frame_start)
+    if film is None:
+        return int(scene.frame_start)
+    left_out = int(film.frame_offset)
+    if film.source == "SEQUENCE":
+        with contextlib.suppress(Ex4dError, OSError, ValueError):  # not on the disk any more
+            file = places.resolved(film.filepath)
+            left_out += project.input_files(file).index(file)
+    return int(film.frame_start) - left_out
 
 
 def solved_film(scene: bpy.types.Scene, camera: bpy.types.Object) -> bpy.types.MovieClip | None:

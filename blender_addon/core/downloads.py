@@ -46,6 +46,7 @@ class Job:
     depth: Path | None = None
     source_camera: Path | None = None
     points: Path | None = None
+    sky: Path | None = None
     link_from: Path | None = None
     attached: bool = False  # the backend of this connection knows that we watch
     info: JobInfo | None = None
@@ -68,6 +69,7 @@ class Job:
             command.depth,
             command.source_camera,
             command.points,
+            command.sky,
             command.link_from,
         )
 
@@ -77,7 +79,7 @@ class Job:
         fresh.message = fresh.message or self.message
         fresh.clip, fresh.depth = fresh.clip or self.clip, fresh.depth or self.depth
         fresh.source_camera = fresh.source_camera or self.source_camera
-        fresh.points = fresh.points or self.points
+        fresh.points, fresh.sky = fresh.points or self.points, fresh.sky or self.sky
         return fresh
 
     # ---- with the backend
@@ -124,6 +126,7 @@ class Job:
             self.message,
             clip=clip,
             depth=depth,
+            sky_mask=upload(self.sky, "sky mask"),
             source_camera=camera[0] if camera else None,
             points=points[0] if points else None,
         )

@@ -58,6 +58,7 @@ class StartJob:
     depth: Path | None = None  # for Reconstruct: npz, one file of a sequence, or a folder
     source_camera: Path | None = None  # for Reconstruct: a camera path
     points: Path | None = None  # for Reconstruct: points of known depth
+    sky: Path | None = None  # for Reconstruct: a mask of the sky, one file of a sequence, or a folder
     link_from: Path | None = None  # the rendered shot in this folder is put beside the job's own files
 
 

@@ -82,6 +82,7 @@ class SceneManifest:
     licence: str = ""  # of the model
     commercial_use: bool = True  # whether that licence allows it
     known: Known | None = None  # what depth was fitted to
+    fit: str = ""  # what the backend says of that, or of how depth fits the source camera; "" = nothing to say
 
 
 def read(folder: Path) -> SceneManifest:
@@ -170,7 +171,7 @@ def to_dict(manifest: SceneManifest) -> dict[str, Any]:
     ]
     value = asdict(manifest)
     depth = {key: value.pop(key) for key in _ORIGIN}
-    provenance = {"depth": depth, "known": value.pop("known")}
+    provenance = {"depth": depth, "known": value.pop("known"), "source_camera": {"note": value.pop("fit")}}
     return {"version": FORMAT, **value, "camera": {"frames": frames}, "provenance": provenance}
 
 
@@ -182,9 +183,10 @@ def _range(data: dict[str, Any]) -> dict[str, float]:
 
 def _origin(provenance: dict[str, Any]) -> dict[str, Any]:
     """Where the depth comes from."""
-    depth, known = provenance.get("depth") or {}, provenance.get("known")
+    depth, known, camera = (provenance.get(name) or {} for name in ("depth", "known", "source_camera"))
     told: dict[str, Any] = {key: kind(depth[key]) for key, kind in _ORIGIN.items() if key in depth}
-    if known is not None:
+    told["fit"] = str(known.get("note") or camera.get("note") or "")
+    if known:
         told["known"] = Known(
             str(known["source"]), int(known["count"]), float(known["agreeing"]), float(known["residual"])
         )

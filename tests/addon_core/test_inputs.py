@@ -32,7 +32,13 @@ class Backend:
 
 
 def test_every_file_arrives_in_its_own_place(tmp_path):
-    names = {"clip": "clip.mp4", "depth": "depth.npz", "source_camera": "camera.json", "points": "points.json"}
+    names = {
+        "clip": "clip.mp4",
+        "depth": "depth.npz",
+        "source_camera": "camera.json",
+        "points": "points.json",
+        "sky": "sky.png",
+    }
     for field, name in names.items():
         (tmp_path / name).write_text(field)
     files = {field: tmp_path / name for field, name in names.items()}
@@ -43,9 +49,21 @@ def test_every_file_arrives_in_its_own_place(tmp_path):
     (job,) = backend.jobs
     assert job.first == 3
     got = {"clip": job.clip[0], "depth": job.depth[0], "source_camera": job.source_camera, "points": job.points}
+    got["sky"] = job.sky_mask[0]
     assert {field: asset.name for field, asset in got.items()} == names
     (tmp_path / "points.json").unlink()
     bare = ev.StartJob("b" * 32, Reconstruct(clip=()), tmp_path, clip=files["clip"])
     backend = Backend()
     Job.of(bare).attach(backend, lambda _: None, lambda: False)
-    assert (backend.jobs[0].points, backend.jobs[0].source_camera, backend.jobs[0].depth) == (None, None, ())
+    bare_job = backend.jobs[0]
+    assert (bare_job.points, bare_job.source_camera, bare_job.depth, bare_job.sky_mask) == (None, None, (), ())
+
+
+def test_a_sky_mask_is_one_picture_or_all_of_its_sequence(tmp_path):
+    for name in ("clip.mp4", "one.png", "sky.0009.png", "sky.0010.png", "sky.0011.png"):
+        (tmp_path / name).write_text(name)
+    for chosen, sent in (("one.png", ["one.png"]), ("sky.0010.png", [f"sky.{n:04d}.png" for n in (9, 10, 11)])):
+        backend = Backend()
+        asked = ev.StartJob("a" * 32, Reconstruct(clip=()), tmp_path, tmp_path / "clip.mp4", sky=tmp_path / chosen)
+        Job.of(asked).attach(backend, lambda _: None, lambda: False)
+        assert [asset.name for asset in backend.jobs[0].sky_mask] == sent

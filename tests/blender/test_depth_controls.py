@@ -86,6 +86,20 @@ def test_near_and_far_show_what_scale_and_shift_are_dragged_and_keyed_to(bench: 
     assert "keyframes" in bench.said
 
 
+def test_what_a_driver_takes_back_is_said(bench: Bench, built: str) -> None:
+    from blender_addon import live_depth, mesh_nodes
+
+    modifier = live_depth.modifier_of(bench.scene)
+    driver = modifier.id_data.driver_add(mesh_nodes.input_path(modifier, live_depth.SHIFT)).driver
+    driver.expression = "0.01 * frame"
+    near = bench.settings.near
+    bench.scene.frame_set(5)
+    assert bench.settings.near == pytest.approx(1.0 / (1.0 / near + 0.05), rel=1e-5)
+    bpy.ops.ex4d.reset_depth()
+    assert bench.status.level == "WARNING"
+    assert "has a driver" in bench.said
+
+
 @pytest.mark.parametrize(("name", "value"), [("near", 1e4), ("far", 0.01), ("near", 1e-4)])
 def test_a_near_and_a_far_that_cannot_be_are_refused_and_change_nothing(
     bench: Bench, built: str, name: str, value: float
@@ -95,6 +109,8 @@ def test_a_near_and_a_far_that_cannot_be_are_refused_and_change_nothing(
     assert inputs(bench) == before
     assert bench.status.level == "ERROR"
     assert bench.status.hint
+    bench.settings.far = 1.01 * bench.settings.far
+    assert bench.status.level == "INFO", "back where it can be"
 
 
 # ---- how depth is shown
@@ -188,7 +204,7 @@ def test_a_known_distance_scales_the_mesh_live_whatever_it_was_set_to(bench: Ben
     camera = np.array(bpy.data.objects[reconstruction.of_scene(bench.scene).mesh].matrix_world)[:3, 3]
     on_mesh = [np.array(end.matrix_world.translation) for end in (pair.a, pair.b)]
     to(pair.a, camera + 0.5 * (on_mesh[0] - camera))  # off the mesh, and seen at the same place
-    pair.a[picked.DISTANCE] = 3.0 * np.linalg.norm(on_mesh[1] - on_mesh[0])
+    pair.a[picked.DISTANCE] = 3.0 * float(np.linalg.norm(on_mesh[1] - on_mesh[0]))
     assert bpy.ops.ex4d.apply_known() == {"FINISHED"}
     front = before < 1e3  # the back lies as far as can be
     assert front.mean() > 0.8
@@ -228,6 +244,39 @@ def test_things_known_that_contradict_each_other_are_told(bench: Bench, built: s
     assert bench.status.level == "WARNING"
     assert "What you know differs by up to 22" in bench.said
     assert 1.0 / inputs(bench)[0] == pytest.approx(6.0**0.5, rel=1e-3)
+
+
+def test_a_size_that_the_inputs_cannot_hold_is_refused(bench: Bench, built: str) -> None:
+    from blender_addon import picked, reconstruction
+
+    bpy.ops.ex4d.add_distance()
+    (pair,) = picked.distances(reconstruction.find(built))
+    pair.a[picked.DISTANCE] = 1e5
+    with pytest.raises(RuntimeError, match=r"takes a Disparity Scale of .* 0\.001 to 1000 is possible"):
+        bpy.ops.ex4d.apply_known()
+    assert inputs(bench) == (1.0, 0.0)
+
+
+def test_a_distance_that_was_duplicated_is_a_second_one(bench: Bench, built: str) -> None:
+    from blender_addon import picked, reconstruction
+
+    bpy.ops.ex4d.add_distance()
+    bpy.ops.object.duplicate()
+    pairs = picked.distances(reconstruction.find(built))
+    assert [{pair.a.name, pair.b.name} for pair in pairs] == [
+        {f"{built} distance {end}{copy}" for end in "AB"} for copy in ("", ".001")
+    ]
+
+
+def test_what_is_brought_far_away_is_not_cut_off(bench: Bench, built: str) -> None:
+    from blender_addon import reconstruction
+
+    bench.settings.far = 1.5 * bench.settings.far
+    furthest = depths(bench).max()
+    assert furthest > 1e5, "the back: its disparity falls below nothing"
+    part = reconstruction.of_scene(bench.scene)
+    for name in (part.source_camera, part.shot_camera):
+        assert bpy.data.objects[name].data.clip_end > furthest
 
 
 def test_a_point_outside_the_picture_is_refused_by_name(bench: Bench, built: str) -> None:

@@ -162,6 +162,83 @@ def test_depth_in_another_unit_is_shown_in_the_size_of_the_one_before(
     assert mesh_nodes.get_input(live_depth.modifier_of(bench.scene), "Disparity Scale") == 1.0, "it is in real units"
 
 
+def test_depth_of_very_other_units_stands_in_its_own_size(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import live_depth, mesh_nodes
+
+    bench.settings.clip_path = str(bench.folder / "clip.mp4")
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v001"))
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v002", pivot=1e4), OTHER)
+    assert mesh_nodes.get_input(live_depth.modifier_of(bench.scene), "Disparity Scale") == 1.0
+    assert "stands in a size of its own" in bench.said
+
+
+def test_depth_colours_stay_on_and_span_the_new_depth(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import depth_colours, live_depth, mesh_nodes
+
+    bench.settings.clip_path = str(bench.folder / "clip.mp4")
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v001"))
+    bpy.ops.ex4d.depth_colours()
+    other = json.loads((landscape / "scene.json").read_text())["pivot"] * 3.0
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v002", pivot=other), OTHER)
+    material = mesh_nodes.get_input(live_depth.modifier_of(bench.scene), "Material")
+    assert material.name == "clip_v002"
+    assert depth_colours.find(material).default_value == 1.0
+    ends = [material.node_tree.nodes[f"Depth Colours {name}"].outputs[0].default_value for name in ("Near", "Far")]
+    assert ends == pytest.approx([bench.settings.near, bench.settings.far], rel=1e-6)
+
+
+def delete(collection: str) -> None:
+    """Deletes a collection with what is in it alone, as the outliner's Delete Hierarchy does."""
+    found = bpy.data.collections[collection]
+    for obj in list(found.objects):
+        found.objects.unlink(obj)
+        if obj.users == 0:
+            bpy.data.objects.remove(obj)
+    bpy.data.collections.remove(found)
+
+
+def test_where_the_newer_is_deleted_the_one_before_can_be_shown_again(
+    bench: Bench, events: list[Any], landscape: Path
+) -> None:
+    from blender_addon import reconstruction
+
+    bench.settings.clip_path = str(bench.folder / "clip.mp4")
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v001"))
+    animated(bench)
+    before = stands(bench)
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v002"), OTHER)
+    delete("clip_v002")
+    assert all(np.array_equal(a, b) for a, b in zip(stands(bench), before, strict=True))
+    assert not reconstruction.is_shown("clip_v001")
+    assert "EX4D_MT_reconstructions:clip_v001" in drawn()
+    bpy.ops.ex4d.use_reconstruction(collection="clip_v001")
+    assert reconstruction.is_shown("clip_v001")
+    assert "EX4D_MT_reconstructions:clip_v001" not in drawn()
+
+
+def test_picks_go_along_into_a_scene_that_no_window_shows(bench: Bench, events: list[Any], landscape: Path) -> None:
+    from blender_addon import picked, reconstruction
+
+    bench.settings.clip_path = str(bench.folder / "clip.mp4")
+    arrive(bench, events, scene_folder(bench, landscape, "clip_v001"))
+    bpy.ops.ex4d.add_ground()
+    (point,) = picked.ground(reconstruction.find("clip_v001"))
+    local, first = point.location.copy(), bench.scene
+    other = json.loads((landscape / "scene.json").read_text())["pivot"] * 2.0
+    folder = scene_folder(bench, landscape, "clip_v002", pivot=other)
+    from blender_addon.core import events as ev
+
+    settings = first.ex4d
+    settings.reconstruct_job, settings.reconstruct_clip, settings.reconstruct_first = OTHER, settings.clip_path, 1
+    settings.reconstruct_keeps = bpy.data.collections["clip_v001"]
+    bpy.context.window.scene = bpy.data.scenes.new("other")
+    events.append(ev.JobFinished(OTHER, "reconstruct", OTHER * 2, folder))
+    bench.pump()
+    bpy.context.window.scene = first
+    assert picked.ground(reconstruction.find("clip_v002")) == [point]
+    assert np.allclose(point.location, local / 2.0, rtol=1e-3)
+
+
 def test_frames_of_the_clip_stay_where_they_are_in_the_scene(bench: Bench, events: list[Any], landscape: Path) -> None:
     from blender_addon import live_depth, mesh_nodes
 
@@ -194,6 +271,10 @@ def test_a_tracked_camera_that_stands_elsewhere_now_has_a_root_of_its_own(
     assert built.root != first.root
     assert np.allclose(np.array(bpy.data.objects[built.root].matrix_world), moved, atol=1e-6)
     assert all(np.array_equal(a, b) for a, b in zip(stands(bench), before, strict=True))
+    for collection in ("clip_v001", "clip_v002"):
+        delete(collection)
+    assert all(np.array_equal(a, b) for a, b in zip(stands(bench), before, strict=True)), "what it hangs on is held"
+    assert reconstruction.of_scene(bench.scene) == built
 
 
 @pytest.mark.parametrize("change", ["another clip", "not wanted", "camera deleted"])

@@ -237,6 +237,13 @@ def test_blenders_own_motion_tracking_gives_the_path_that_was_walked(scene, tmp_
     constraint = camera.constraints.new("CAMERA_SOLVER")
     constraint.use_active_clip, constraint.clip = False, film
     scene.render.resolution_x, scene.render.resolution_y = size
+    film.frame_offset = 4  # the first picture that is shown is the file's fifth
+    assert source_camera.clip_start(scene, camera) == 97
+    film.frame_offset = 0
+    later = bpy.data.movieclips.load(str(tmp_path / "film_0003.png"))
+    constraint.clip, later.frame_start = later, 101
+    assert source_camera.clip_start(scene, camera) == 99
+    constraint.clip = film
     start = source_camera.clip_start(scene, camera)
     assert start == 101
     first_picture = tmp_path / "film_0001.png"
