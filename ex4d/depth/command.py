@@ -140,6 +140,10 @@ def run(arguments: argparse.Namespace) -> None:
             if coloured:
                 write_preview(z, [at[file] for file in coloured], clip.fps, near, far, console.progress)
             console.end()
+        left = place.others(files)
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        print(f"note: {left[0]}{more} were there before, and are not of this run", file=sys.stderr)
     for note in (*clip.notes, *found.depth.notes):
         if note not in told:
             print(f"note: {note}", file=sys.stderr)

@@ -57,6 +57,14 @@ class Place:
             return [self.folder / self.name]
         return [self.folder / self.name.replace("{}", f"{first + t:0{self.digits}d}") for t in range(count)]
 
+    def others(self, files: Sequence[Path]) -> list[Path]:
+        """Files that lie there and whose names are of the same sequence, but for these."""
+        if not self.numbered:
+            return []
+        name = re.compile(r"\d+".join(re.escape(part) for part in self.name.split("{}")))
+        known = {path.name for path in files}
+        return sorted(path for path in self.folder.iterdir() if name.fullmatch(path.name) and path.name not in known)
+
 
 def depth_place(path: Path) -> Place:
     """Where `-o PATH` puts depth: "depth.exr" is depth.1001.exr …, "depth.####.exr" and "depth.%04d.exr" say where the

@@ -198,6 +198,11 @@ def test_files_are_written_over_only_when_that_is_asked_for(
     assert run(clip, "--depth", z, "-o", tmp_path / "depth.exr", "--overwrite") == 0
     assert len(names(tmp_path)) == FRAMES
     np.testing.assert_array_equal(read_exr(taken)["Z"], METRES[2])
+    assert "were there before" not in capsys.readouterr().err
+    (tmp_path / "depth.extra.exr").write_text("of another name")
+    arguments = ("--depth", z, "-o", tmp_path / "depth.exr", "--overwrite", "--num_frames", 2)
+    assert run(clip, *arguments) == 0
+    assert "depth.1003.exr and 1 more were there before, and are not of this run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Ex4dError(DISK, "No space left."), MemoryError()])
