@@ -16,13 +16,15 @@ from ex4d.depth.steady.solve import SPANS, Difference, corrections
 from ex4d.on_disk import forget
 from ex4d.values import F32, F64, U8
 
-PHASE = "aligning depth"
+PHASE = "Aligning depth"
 SIDE = 320  # longest side, pixels, that frames are compared at
-POINTS = 6000  # about as many two frames are compared at
+POINTS = 3000  # about as many two frames are compared at
 STEEP = 0.005  # of its disparity: a pixel whose disparity is unsure by more, as flow is, is not compared
+SHARE = 0.1  # of the picture that has to be seen in both frames; over a cut, some pixels always look alike
 TRUSTED = 0.5  # least trust in the flow of a pixel that is compared
+APART = 10.0  # times as far as most pixels of a picture that deforms
 STILL = 0.1  # pixels of the reduced size that the flow of a picture which stands still may be off
-_LEAST = 0.1  # of its own disparity, which no pixel's falls below
+_MOST = 2.0  # factor on a pixel's disparity: a shift that is a little wrong would be all of what is far away
 _FORGET_EVERY = 16  # frames
 
 
@@ -47,7 +49,8 @@ class Alignment:
         d = np.float32(1.0) / z
         pivot = np.float32(self.pivot[t])
         turned = pivot + np.float32(np.exp(self.gain[t])) * (d - pivot)
-        return np.asarray(np.float32(np.exp(self.level[t])) * np.maximum(turned, np.float32(_LEAST) * d), np.float32)
+        kept = np.clip(turned, d / np.float32(_MOST), d * np.float32(_MOST))
+        return np.asarray(np.float32(np.exp(self.level[t])) * kept, np.float32)
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,22 @@ def points(here: F32, there: F32, way: Way, pivot: float) -> Points:
     """
     floor = ADDED * pivot
     steep = np.maximum(steepness(here, floor), carried(steepness(there, floor), way.flow))
-    chosen = np.flatnonzero((way.trust > TRUSTED) & (way.loose * steep < STEEP))
-    chosen = chosen[:: max(1, len(chosen) // POINTS)]
+    use = (way.trust > TRUSTED) & (way.loose * steep < STEEP)
+    height, width = here.shape
+    if not use.any():
+        return Points(*np.zeros((5, 0)), deforms=1.0, moves=1.0)
+    whole = np.median(way.flow[use], axis=0)
+    off = np.asarray(np.linalg.norm(way.flow - whole, axis=2), np.float32)
+    usual, longest = float(np.median(off[use])), max(height, width)
+    # Before a flat wall a person alone would tell the gain, and walks: what moves far more than most is left out.
+    chosen = np.flatnonzero(use & (off < APART * max(usual, STILL)))
+    chosen = chosen[:: max(1, len(chosen) // POINTS)] if len(chosen) > SHARE * here.size else chosen[:0]
     p, q, trust = (
         values.reshape(-1)[chosen].astype(np.float64) for values in (here, carried(there, way.flow), way.trust)
     )
-    height, width = here.shape
-    return Points(
-        p, q, (chosen % width + 0.5) / width - 0.5, (chosen // width + 0.5) / height - 0.5, trust, *_motion(way)
-    )
+    u, v = (chosen % width + 0.5) / width - 0.5, (chosen // width + 0.5) / height - 0.5
+    moves = float(np.linalg.norm(whole)) / longest
+    return Points(p, q, u, v, trust, deforms=max(usual - STILL, 0.0) / longest, moves=moves)
 
 
 def _levels(pairs: Sequence[_Pair], pivot: F64, gain: F64) -> list[Difference]:
@@ -118,20 +128,9 @@ def _levels(pairs: Sequence[_Pair], pivot: F64, gain: F64) -> list[Difference]:
     found = []
     for p in pairs:
         there = np.exp(p.step.level) * pivot[p.a]
-        turned = max(pivot[p.b] + np.exp(gain[p.b]) * (there - pivot[p.b]), _LEAST * there)
+        turned = max(pivot[p.b] + np.exp(gain[p.b]) * (there - pivot[p.b]), there / _MOST)
         found.append(Difference(p.a, p.b, float(np.log(turned / pivot[p.a])), p.step.level_error, p.deforms))
     return found
-
-
-def _motion(way: Way) -> tuple[float, float]:
-    """How far the picture deforms, and moves as a whole, as shares of its longest side."""
-    sure = way.flow[way.trust > TRUSTED]
-    if not len(sure):
-        return 1.0, 1.0
-    whole = np.median(sure, axis=0)
-    off = float(np.median(np.linalg.norm(sure - whole, axis=1)))
-    longest = max(way.trust.shape)
-    return max(off - STILL, 0.0) / longest, float(np.linalg.norm(whole)) / longest
 
 
 def _reduced(z: F32, width: int, height: int) -> F32:

@@ -15,7 +15,10 @@ TUKEY = 4.685  # standard deviations: 95 % efficient for normal errors
 FEWEST = 48  # points
 ADDED = 0.3  # of the pivot: errors are taken to grow with disparity, on top of those that are the same everywhere
 CLUMP = 64.0  # points whose errors are alike, as those of neighbouring pixels are
-ALIKE = 0.5  # correlation below which disparity is too much the same everywhere to tell a shift from a scale
+ALIKE = 0.5  # correlation below which disparity is too much the same everywhere to tell a shift from a scale;
+TAILS = (10.0, 90.0)  # percentiles that have to be
+DEPTH = 0.1  # of the pivot apart for that: a few points alone do not tell
+SHIFTED = 0.02  # what a frame's gain is off by, where it is not told
 BENT = 2.0  # standard deviation of what the camera's movement does to disparity, over how far the picture deforms
 SLIGHT = 2e-4  # the least of it
 _QUIET = 1e-5  # relative error below which nothing is measured
@@ -57,6 +60,8 @@ def fit_step(points: Points, pivot: float) -> Step | None:
     p, q = points.here / pivot, points.there / pivot
     if len(p) < FEWEST:
         return None
+    low, high = np.percentile(p, TAILS)
+    deep = bool(high - low > DEPTH)
     level = gain = float(np.median(q / p))
     shift, alike, middle = 0.0, 0.0, 1.0
     noise, trust = 1.0, points.trust
@@ -71,14 +76,14 @@ def fit_step(points: Points, pivot: float) -> Step | None:
         size = np.sqrt(along * across)
         alike = float(weight @ ((p - middle) * (q - aim))) / size if size > 0.0 else 0.0
         level = aim / middle
-        gain = float(np.sqrt(across / along)) if alike > ALIKE else level
+        gain = float(np.sqrt(across / along)) if deep and alike > ALIKE else level
         shift = aim - gain * middle
     at_pivot = gain + shift
     if not at_pivot > 0.0:
         return None
     count = max(float(trust.sum()) / CLUMP, 1.0)
-    gain_error = float(np.sqrt(max(1.0 - alike * alike, 0.0) / count)) if alike > ALIKE else 1.0
-    level_error = float(np.hypot(noise * (1.0 + ADDED) / np.sqrt(count), (1.0 - middle) * gain_error))
+    gain_error = float(np.sqrt(max(1.0 - alike * alike, 0.0) / count)) if deep and alike > ALIKE else 1.0
+    level_error = float(np.hypot(noise * (1.0 + ADDED) / np.sqrt(count), (1.0 - middle) * min(gain_error, SHIFTED)))
     return Step(float(np.log(at_pivot)), float(np.log(gain / at_pivot)), level_error, gain_error)
 
 

@@ -24,7 +24,7 @@ from ex4d.on_disk import forget
 from ex4d.render.compiled import in_parallel, threads
 from ex4d.values import F32, U8
 
-PHASE = "steadying depth"
+PHASE = "Steadying depth"
 SIDE = 512  # longest side, pixels, that flow is looked for at
 REACH = 4  # frames to each side
 RANGE = 4.0  # standard deviations of the noise that disparity may differ by on one surface

@@ -23,10 +23,11 @@ from ex4d.values import F64
 
 SPANS = (1, 2, 4, 8)  # frames between the two of a pair
 STANDS = 2e-4  # standard deviation of what changes from frame to frame where nothing moves: a drift of the light
-MOVES = 30.0  # the same, for each share of the picture's longest side that the picture deforms by
+MOVES = 10.0  # the same, for each share of the picture's longest side that the picture deforms by
 BENDS = 1e-5  # standard deviation of how the change changes where nothing moves
 BENDS_MOVING = 3.0  # as MOVES
 BENDS_MOST = 1e-3  # of a camera that is carried or driven
+NORMAL = 1.4826  # standard deviation over the median of the absolute values
 LEAST, MOST = 1e-3, 0.3  # standard deviation of what frames are wrong by, that is believed
 
 
@@ -38,7 +39,7 @@ class Difference:
     b: int
     value: float  # b less a
     error: float  # standard deviation
-    motion: float  # how much the picture deforms between the two, as a share of its longest side
+    motion: float  # how far the picture deforms between the two, as a share of its longest side
 
 
 def corrections(count: int, changes: Sequence[Difference]) -> F64:
@@ -56,37 +57,51 @@ def corrections(count: int, changes: Sequence[Difference]) -> F64:
             for n in range(m, len(places)):
                 matrix[i, places[n] - i] += weight * factors[m] * factors[n]
 
+    gone = _travelled(count, changes)
     known = {(change.a, change.b): change for change in changes}
     for change in changes:
         span = change.b - change.a
-        add(
-            (change.a, change.b),
-            (-1.0, 1.0),
-            change.value,
-            float(np.hypot(change.error, STANDS * np.sqrt(span) + MOVES * change.motion)),
-        )
+        motion = float(gone[change.b] - gone[change.a])
+        changes_by = STANDS * np.sqrt(span) + MOVES * motion
+        add((change.a, change.b), (-1.0, 1.0), change.value, float(np.hypot(change.error, changes_by)))
         later = known.get((change.b, change.b + span))
         if later is not None:
-            motion = max(change.motion, later.motion) / span
-            bends = min(BENDS + BENDS_MOVING * motion, BENDS_MOST) * span**1.5
-            add(
-                (change.a, change.b, later.b),
-                (1.0, -2.0, 1.0),
-                later.value - change.value,
-                float(np.hypot(np.hypot(change.error, later.error), bends)),
-            )
+            rate = max(motion, float(gone[later.b] - gone[later.a])) / span
+            bends = min(BENDS + BENDS_MOVING * rate, BENDS_MOST) * span**1.5
+            errors = float(np.hypot(change.error, later.error))
+            places = (change.a, change.b, later.b)
+            add(places, (1.0, -2.0, 1.0), later.value - change.value, float(np.hypot(errors, bends)))
     return _solved(matrix, target)
 
 
 def jitter(changes: Sequence[Difference]) -> float:
-    """Standard deviation of what single frames are wrong by, from how changes change between neighbours."""
+    """Standard deviation of what frames are wrong by.
+
+    Taken from how changes change between neighbours, and from how far frames are apart that movement gives no reason
+    for, which a slow wobble shows in.
+    """
     steps = {change.a: change.value for change in changes if change.b == change.a + 1}
-    bends = np.array([steps[a + 1] - steps[a] for a in steps if a + 1 in steps])
-    if not len(bends):
-        found = max((abs(value) for value in steps.values()), default=0.0) / np.sqrt(2.0)
-    else:
-        found = 1.4826 * float(np.median(np.abs(bends))) / np.sqrt(6.0)  # 1, -2, 1
-    return float(np.clip(found, LEAST, MOST))
+    bends = np.abs([steps[a + 1] - steps[a] for a in steps if a + 1 in steps])
+    longest = max((change.b - change.a for change in changes), default=0)
+    apart = np.array([
+        max(abs(change.value) - 2.0 * MOVES * change.motion, 0.0)
+        for change in changes
+        if change.b - change.a == longest
+    ])  # fmt: skip
+    found = [NORMAL * float(np.median(off)) / np.sqrt(terms) for off, terms in ((bends, 6.0), (apart, 2.0)) if len(off)]
+    return float(np.clip(max(found, default=0.0), LEAST, MOST))
+
+
+def _travelled(count: int, changes: Sequence[Difference]) -> F64:
+    """[count] how far the picture has deformed up to each frame.
+
+    Each step is judged by the pairs around it too: a slow move shows over several frames only.
+    """
+    rate: F64 = np.zeros(count)
+    for change in changes:
+        part = rate[change.a : change.b]
+        np.maximum(part, change.motion / (change.b - change.a), out=part)
+    return np.concatenate([[0.0], np.cumsum(rate[:-1])])
 
 
 def _solved(matrix: F64, target: F64) -> F64:
