@@ -127,9 +127,15 @@ def _meaning(stored: Stored, kind: str, wanted: Sequence[int], asked: float) -> 
 
 
 def _in_units(values: F32, scale: float, *, inverse: bool) -> F32:
-    """z in scene units; what is infinitely far or no number stays so. Values that need no change come back as such."""
+    """z in scene units; what is infinitely far or no number stays so. Values that need no change come back as such.
+
+    Disparity of 0 and below, as noise leaves it there, is infinitely far.
+    """
     with np.errstate(all="ignore"):  # what float32 cannot hold is infinitely far
-        z = np.where(is_disparity(values), np.float32(1.0) / np.abs(values), np.float32(np.nan)) if inverse else values
+        z = values
+        if inverse:
+            z = np.where(values > 0.0, np.float32(1.0) / values, np.float32(np.inf))
+            z[~is_disparity(values)] = np.nan
         return z if scale == 1.0 else np.where(z < NOTHING, z * np.float32(scale), z)
 
 

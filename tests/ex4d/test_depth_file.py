@@ -14,6 +14,7 @@ from depths import estimate_depth
 from ex4d import memory
 from ex4d.depth import DEPTH_DOORS, DepthRequest
 from ex4d.depth.convert import BEHIND, FAR, NEAR
+from ex4d.depth.stored import HOLDS_DISPARITY
 from ex4d.images import write_exr, write_png
 from ex4d.values import Clip
 from shared_protocol.errors import (
@@ -234,6 +235,16 @@ def test_a_scale_brings_stored_units_to_scene_units(tmp_path: Path) -> None:
         with pytest.raises(Ex4dError, match="is relative: it has no unit") as caught:
             estimate_depth(clip_of(6), files=values, options={"depth_scale": 0.01})
         assert caught.value.code == BAD_INPUT
+
+
+def test_disparity_of_nothing_and_below_is_infinitely_far(tmp_path: Path) -> None:
+    given = 1 / METRES
+    given[1, 0, :4] = -0.5, -0.0, 0.0, np.nan
+    path = npz(tmp_path, disparity=given, holds=np.array(HOLDS_DISPARITY))
+    depth = estimate_depth(clip_of(6), files=[path])
+    (beyond,) = depth.beyond
+    np.testing.assert_array_equal(depth.z[1, 0, :4], beyond.z)
+    np.testing.assert_allclose(depth.z[1, 1:], METRES[1, 1:], rtol=1e-6)
 
 
 def test_a_frame_of_the_depth_can_be_named_as_the_clips_first(tmp_path: Path) -> None:
