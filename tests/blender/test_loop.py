@@ -17,9 +17,10 @@ import pytest
 
 from blender_addon import compat
 
-from .bench import PROGRAM, Bench, Relay, backend_pid, tracked_camera, write_clip
+from .bench import PROGRAM, Bench, Relay, backend_pid, tracked_camera
 
-LONG = 60  # frames of a job that is still at work when the backend is killed
+SLOW = (960, 720)  # pixels of a shot whose frames take a while each
+LONG = 20  # frames of a job that is still at work when the backend is killed
 
 
 def strip_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
@@ -65,6 +66,8 @@ def test_a_clip_is_shot_anew_and_the_strip_fills_up_while_the_job_runs(
     camera.location.y += 0.1
     camera.keyframe_insert("location", frame=4)
     bench.scene.frame_set(1)
+    # Frames that take far longer to make than to bring here, however busy the machine is.
+    bench.scene.render.resolution_x, bench.scene.render.resolution_y = SLOW
 
     bpy.ops.ex4d.render_conditioning()
     bench.until(lambda: bench.settings.render_artifact)
@@ -225,24 +228,26 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_killed_backend_is_started_again_and_the_take_goes_on_where_it_was(
-    bench: Bench, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    bench: Bench, clip: Path, tmp_path: Path
 ) -> None:
-    clip = write_clip(tmp_path_factory.mktemp("long"), 240, 180, LONG)
     pid = bench.start()
     bench.reconstruct(clip, clip.with_name("depth.npz"))
+    bench.scene.frame_end = LONG
+    bench.scene.render.resolution_x, bench.scene.render.resolution_y = SLOW
     bpy.ops.ex4d.apply_move(move="60")
     bpy.ops.ex4d.generate()
     bench.until(lambda: bench.strips()[0]["ex4d_state"] == "working")
-    bench.until(lambda: bench.frames_there() >= 5)
+    bench.until(lambda: bench.frames_there() >= 3)
     os.kill(pid, signal.SIGKILL)
     bench.until(lambda: bench.status.link == "RECONNECTING")
     there = bench.frames_there()
     assert there < LONG, "the job was over before the backend was killed"
     (strip,) = bench.strips()
     assert strip["ex4d_state"] == "working"
-    time.sleep(1.0)  # the worker sees that its server is gone
-    done = stamps(bench.state)
-    assert len(done) >= 5
+    # Of the frames in the store the last one may have been written, and not yet been told of, when all ended.
+    arrived = {element.filename for element in strip.elements}
+    done = {name: stamp for name, stamp in stamps(bench.state).items() if Path(name).name in arrived}
+    assert len(done) == there >= 3
 
     assert bench.start() != pid
     bench.until(lambda: bench.strips()[0]["ex4d_state"] != "working", 120.0)
@@ -313,7 +318,7 @@ def test_cancel_takes_back_what_has_no_frame(bench: Bench, clip: Path) -> None:
     bench.reconstruct(clip, clip.with_name("depth.npz"))
     bpy.ops.ex4d.generate()
     bpy.ops.ex4d.cancel()
-    bench.until(lambda: not bench.strips())
+    bench.until(lambda: not bench.strips() and not bench.settings.render_job)  # each is told of by itself
     assert bench.said == "Cancelled."
     assert not list(bench.folder.glob("shot_ex4d/takes/*"))
     bpy.ops.ex4d.cancel()
