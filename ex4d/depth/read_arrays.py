@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Kind, Stored
+from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Kind, Stored, kind_of
 from ex4d.images import read_file_head
 from ex4d.memory import check_memory
 from ex4d.values import F32
@@ -50,7 +50,7 @@ def open_npz(files: Sequence[Path], channel: str) -> Stored:
         Ex4dError: BAD_INPUT for an array that is not there or is no depth, NOT_A_CLIP for a broken file.
     """
     name = _array_name(files[0], channel)
-    kind: Kind = "disparity" if "disp" in name.lower() else "depth"
+    kind = kind_of(name)
 
     def entry(path: Path) -> Callable[[], Any]:
         return lambda: _member(path, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Kind, Stored
+from ex4d.depth.stored import HOLDS, HOLDS_DISPARITY, METRES, UNITS, Stored, kind_of
 from ex4d.images import read_exr_channel, read_raw_png
 from ex4d.values import F32
 from shared_protocol.errors import BAD_INPUT, NOT_A_CLIP, SIZE_MISMATCH, Ex4dError
@@ -43,7 +43,7 @@ def open_exrs(files: Sequence[Path], channel: str) -> Stored:
     name = picked[0]
     if green:
         _check_grey(files[0], first, green[0])
-    kind: Kind = "disparity" if "disp" in name.lower() else "depth"
+    kind = kind_of(name)
 
     def again(path: Path) -> F32:
         def same(names: Sequence[str]) -> str:

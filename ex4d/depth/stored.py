@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,13 @@ Kind = Literal["depth", "disparity"]
 HOLDS, UNITS = "ex4d/holds", "ex4d/units"
 HOLDS_DEPTH, HOLDS_DISPARITY = "z along the camera's axis", "1 / z"
 METRES, SCENE_UNITS, RELATIVE = "metres", "scene units", "relative"
+
+_DISPARITY = re.compile(r"[Dd]isp(arity)?(?![a-z])|DISP(ARITY)?")  # not "display", not "displacement"
+
+
+def kind_of(name: str) -> Kind:
+    """What a channel or an array holds, by its name."""
+    return "disparity" if _DISPARITY.search(name) else "depth"
 
 
 @dataclass(frozen=True, eq=False)

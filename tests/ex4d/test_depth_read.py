@@ -42,6 +42,22 @@ def parts(path: Path, channels: dict[str, list[str]]) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(
+            (name, "disparity")
+            for name in ("disparity", "Disparity", "left.disparity.Y", "disp", "disp_0", "leftDisp0")
+        ),
+        *((name, "depth") for name in ("Z", "display.Z", "displacement.Z", "beauty.depth")),
+    ],
+)
+def test_names_tell_what_values_are(tmp_path: Path, name: str, kind: str) -> None:
+    write_exr(tmp_path / "a.exr", {name: PLANES[0]})
+    np.savez(tmp_path / "a.npz", **{name: PLANES})
+    assert open_depth([tmp_path / "a.exr"], name).kind == open_depth([tmp_path / "a.npz"], name).kind == kind
+
+
 BLENDER = {
     "ViewLayer.Combined": ["ViewLayer.Combined.R", "ViewLayer.Combined.G"],
     "ViewLayer.Mist": ["ViewLayer.Mist.Z"],
