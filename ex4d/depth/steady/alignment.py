@@ -108,7 +108,8 @@ def points(here: F32, there: F32, way: Way, pivot: float) -> Points:
     use = (way.trust > TRUSTED) & (way.loose * steep < STEEP)
     height, width = here.shape
     if not use.any():
-        return Points(*np.zeros((5, 0)), deforms=1.0, moves=1.0)
+        nothing: F64 = np.zeros(0)
+        return Points(nothing, nothing, nothing, nothing, nothing, deforms=1.0, moves=1.0)
     whole = np.median(way.flow[use], axis=0)
     off = np.asarray(np.linalg.norm(way.flow - whole, axis=2), np.float32)
     usual, longest = float(np.median(off[use])), max(height, width)
