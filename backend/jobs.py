@@ -290,8 +290,8 @@ class Jobs:
         free."""
         self._let_go()
         known = self._journal.artifact(artifact)
-        assert known is not None  # noqa: S101  it was running
-        self._journal.add_artifact(to, known[0], known[1])
+        if known is not None:
+            self._journal.add_artifact(to, known[0], known[1])
         for job in self._ledger.of(artifact):
             self._ledger.queue(job.job_id)
             self._line_up(self._ledger.change(job.job_id, artifact=to))

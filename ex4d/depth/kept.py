@@ -28,7 +28,7 @@ from ex4d.versions import ALGORITHMS
 
 _log = logging.getLogger(__name__)
 
-MOST_BYTES = 32 << 30  # of all that is kept: some twenty clips of 600 frames at 1024x576
+MOST_BYTES = 16 << 30  # of all that is kept: some ten clips of 600 frames at 1024x576
 SPARE_BYTES = 4 << 30  # of the disk that is left free
 _FACTS = "facts.json"
 _NEW = ".new-"
