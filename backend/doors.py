@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ex4d.depth import DEPTH_DOORS
-from ex4d.depth.choose import AUTO
+from ex4d.depth.network import AUTO
 from ex4d.depth.settings import STAGE_SETTINGS
 from ex4d.doctor import doors as installed_doors
 from ex4d.doors import Door

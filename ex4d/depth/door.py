@@ -81,6 +81,23 @@ class DepthEstimator(Door, Protocol):
         """
         ...
 
+    def settle(
+        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
+    ) -> tuple[dict[str, Value], str]:
+        """The options with nothing left open: where they leave the model to the machine, the best one that is here, is
+        allowed, and fits the memory that is free; where none fits, the one that takes least.
+
+        Args:
+            height, width: of the frames; 0 where they are not known yet, then memory is not asked.
+
+        Returns:
+            All options, and why a better model was not taken; "" where none was passed over.
+
+        Raises:
+            Ex4dError: as `nature`.
+        """
+        ...
+
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         """Whether the memory that is free suffices for frames of that size: "", or a sentence with both numbers.
 

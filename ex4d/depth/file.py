@@ -75,6 +75,12 @@ class FileDepth:
         read_settings(self.settings, options, self.name, "estimator")
         return Nature("", self.licence, True, "depth", True, 0)
 
+    def settle(
+        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
+    ) -> tuple[dict[str, Value], str]:
+        """There is no model to choose."""
+        return read_settings(self.settings, options, self.name, "estimator"), ""
+
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         """Always: it holds a frame at a time."""
         return ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 _PACKAGES = ("torch", "transformers", "accelerate", "safetensors", "psutil")
 
-MODEL = "model"
+MODEL, AUTO = "model", "auto"
 DEVICE_SETTINGS: tuple[Setting, ...] = (
     Setting(
         "device",
@@ -111,7 +111,7 @@ class NetworkEstimator(ABC):
     def available(self) -> tuple[bool, str]:
         """Whether packages and the weights of any of its networks are here."""
         try:
-            self.chosen({}, commercial=False)
+            self._here(self._values({}), commercial=False)
         except Ex4dError as error:
             return False, str(error)
         return True, ""
@@ -119,6 +119,21 @@ class NetworkEstimator(ABC):
     def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
         """See `ex4d.depth.door.DepthEstimator.nature`."""
         return self.chosen(options, commercial)[0].nature
+
+    def settle(
+        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
+    ) -> tuple[dict[str, Value], str]:
+        """See `ex4d.depth.door.DepthEstimator.settle`."""
+        values = self._values(options)
+        here = self._here(values, commercial)
+        if values.get(MODEL) != AUTO:
+            return values, ""
+        taken, passed = here[0], ""
+        if len(here) > 1 and height and width:
+            short = [self._short_of(network, height, width, values) for network in here]
+            taken = next((network for network, lacks in zip(here, short, strict=True) if not lacks), here[-1])
+            passed = short[0]
+        return {**values, MODEL: taken.model}, passed
 
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         """See `ex4d.depth.door.DepthEstimator.fits`."""
@@ -143,8 +158,9 @@ class NetworkEstimator(ABC):
                 f"Depth files were given, and the estimator '{self.name}' makes no use of them.",
                 "Leave them out, or choose the estimator 'file'.",
             )
-        network, values = self.chosen(request.options, request.commercial)
         height, width = request.clip.frames.shape[1:3]
+        settled, _ = self.settle(request.options, request.commercial, height, width)
+        network, values = self.chosen(settled, request.commercial)
         short = self._short_of(network, height, width, values)
         if short:
             raise Ex4dError(LIMIT, short, self.smaller())
@@ -173,8 +189,21 @@ class NetworkEstimator(ABC):
         return need_model(network.model) if network.path is None else network.path
 
     def chosen(self, options: Mapping[str, Value], commercial: bool) -> tuple[Network, dict[str, Value]]:
-        """The network that the options mean here, and all settings' values. Raises as `nature`."""
+        """The best network that the options mean here, and all settings' values. Raises as `nature`."""
+        values = self._values(options)
+        return self._here(values, commercial)[0], values
+
+    def _values(self, options: Mapping[str, Value]) -> dict[str, Value]:
+        """All settings' values. A model's name that was cleared is that of nobody's wish."""
         values = read_settings(self.settings, options, self.name, "estimator")
+        return {**values, MODEL: AUTO} if values.get(MODEL) == "" else values
+
+    def _here(self, values: Mapping[str, Value], commercial: bool) -> list[Network]:
+        """The networks that the settings' values allow and that are here, the best one first; one at least.
+
+        Raises:
+            Ex4dError: as `nature`.
+        """
         if missing := self.missing():
             text = f"The estimator '{self.name}' does not work here: {missing} not installed."
             raise Ex4dError(UNAVAILABLE, text, f"{self.install} brings what is missing.")
@@ -187,13 +216,13 @@ class NetworkEstimator(ABC):
                 f"{first.model} may not be used commercially: {first.nature.licence}.",
                 "Choose another model, or say that this is no commercial work (commercial: off).",
             )
-        here = next((network for network in allowed if not self._lacks(network)), None)
-        if here is None:
+        here = [network for network in allowed if not self._lacks(network)]
+        if not here:
             # Told of one that was fetched and lacks a last step, rather than of one that nobody asked for.
             told = [network for network in allowed if all(map(find_model, network.requires))] or allowed
-            here = next((network for network in told if network.nature.commercial_use), told[0])
-            self._need(here)
-        return here, values
+            here = [next((network for network in told if network.nature.commercial_use), told[0])]
+            self._need(here[0])
+        return here
 
     def _lacks(self, network: Network) -> str:
         """What of a network is not here, as a sentence; "" for nothing."""

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ex4d.depth.rig
 from ex4d.depth.choose import BEST_FIRST, FIRST_MODEL, LAST, choose_estimator
+from ex4d.depth.door import DepthRequest
 from ex4d.depth.table import DEPTH_DOORS
 from ex4d.models.registry import MODELS
+from ex4d.values import Clip
 from scripts._tiny_depth import write_hub_model
 from shared_protocol.errors import BAD_INPUT, UNAVAILABLE, Ex4dError
 
@@ -65,6 +69,37 @@ def test_what_does_not_fit_is_passed_over(models: Path, monkeypatch: pytest.Monk
     assert "depth-anything-small takes" in choice.notes[0]
     assert "0.0 GiB are free: depth-anything" in choice.notes[0]
     assert choose_estimator("auto", (), {}).door.name == "depth-anything", "the size is not known yet"
+
+
+def test_a_smaller_model_is_taken_where_the_best_does_not_fit(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_hub_model(models / "depth-anything-small")
+    write_hub_model(models / "depth-anything-large", fusion_hidden_size=64)
+    door = DEPTH_DOORS["depth-anything"]
+    values = choose_estimator(door.name, (), {"commercial": False}).options
+    assert values["model"] == "depth-anything-large", "nothing is left open"
+    networks = {network.model: network for network in door.networks({**values, "model": "auto"})}
+    small, large = (door.peak(networks[f"depth-anything-{size}"], 48, 64, values) for size in ("small", "large"))
+    monkeypatch.setattr(ex4d.depth.rig, "free_bytes", lambda device: 2 * large - 1)  # of 32 bits
+    assert small < large - 1
+    for name, notes in ((door.name, 1), ("auto", 2)):
+        choice = choose_estimator(name, (), {"commercial": False}, 48, 64)
+        assert (choice.door, choice.options["model"]) == (door, "depth-anything-small")
+        assert len(choice.notes) == notes
+        assert choice.notes[-1].startswith("depth-anything-large takes 0.")
+        assert choice.notes[-1].endswith("GiB are free: depth-anything-small is taken instead")
+    asked = {"commercial": False, "model": "depth-anything-large"}
+    assert choose_estimator(door.name, (), asked, 48, 64).options["model"] == "depth-anything-large"
+    assert "depth-anything-large takes" in choose_estimator("auto", (), asked, 48, 64).notes[0]
+    clip = Clip(np.zeros((1, 48, 64, 3), np.uint8), Fraction(24), "clip")
+    assert len(list(door.frames(DepthRequest(clip, {}, commercial=False)))) == 1, "the same without being chosen first"
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_the_reason_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_hub_model(models / "depth-anything-small")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    choice = choose_estimator("auto", (), {"device": "cuda"}, 48, 64)
+    assert choice.door.name == "draft"
+    assert "PyTorch finds no GPU here: depth-anything" in choice.notes[0]
 
 
 def test_options_of_another_estimator_are_left_out_and_told(models: Path) -> None:

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from ex4d.depth.da3.join import Window, joined, plan
-from ex4d.depth.da3.models import AUTO, CONFIG, KINDS, WEIGHTS, Kind, kind_of, networks
+from ex4d.depth.da3.models import CONFIG, KINDS, WEIGHTS, Kind, kind_of, networks
 from ex4d.depth.da3.picture import seen, seen_sizes
 from ex4d.depth.door import DepthRequest, Estimate, GivesInAll
-from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator, is_wide
+from ex4d.depth.network import AUTO, DEVICE_SETTINGS, MODEL, Network, NetworkEstimator, is_wide
 from ex4d.mesh.lift import default_intrinsics
 from ex4d.models.registry import MODELS
 from ex4d.models.weights import WeightFiles

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from ex4d.depth.door import Gives, Nature
-from ex4d.depth.network import Network, of_registry
+from ex4d.depth.network import AUTO, Network, of_registry
 from ex4d.models.places import find_model
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNSUPPORTED, Ex4dError
 
-AUTO: Final = "auto"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 

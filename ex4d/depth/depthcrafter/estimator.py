@@ -16,7 +16,7 @@ from ex4d.depth.depthcrafter.conversion import normalised, one_channel, upstream
 from ex4d.depth.depthcrafter.frame_size import UNIT, network_size
 from ex4d.depth.depthcrafter.memory import peak_bytes, weight_bytes
 from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature
-from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator, of_registry
+from ex4d.depth.network import AUTO, DEVICE_SETTINGS, MODEL, Network, NetworkEstimator, of_registry
 from ex4d.models.places import need_model
 from ex4d.models.registry import MODELS
 from ex4d.on_disk import disk_array, forget, workspace
@@ -47,7 +47,7 @@ class DepthCrafterDepth(NetworkEstimator):
     settings = (
         Setting(
             MODEL,
-            "auto",
+            AUTO,
             "auto: the published weights; or a folder with config.json and diffusion_pytorch_model.safetensors.",
             label="Model",
         ),
@@ -116,7 +116,7 @@ class DepthCrafterDepth(NetworkEstimator):
         gives: Gives = "depth" if values["conversion"] == "upstream" else "disparity"
         published = of_registry(_MODEL, gives, steady=True, needs=(_SVD,))
         model = str(values[MODEL])
-        return [published if model in ("auto", _MODEL) else _given(model, published)]
+        return [published if model in (AUTO, _MODEL) else _given(model, published)]
 
     def peak(self, network: Network, height: int, width: int, values: Mapping[str, Value]) -> int:
         """See `NetworkEstimator`; for a clip that is at least as long as the window."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll
 from ex4d.depth.hub.families import DEPTH_ANYTHING, DEPTH_PRO, OUTPUTS, seen_size
-from ex4d.depth.hub.source import AUTO, Described, all_files, brought, count_numbers, described, published
-from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
+from ex4d.depth.hub.source import Described, all_files, brought, count_numbers, described, published
+from ex4d.depth.network import AUTO, DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
 from ex4d.models.registry import MODELS
 from ex4d.settings import Setting, Value
 from ex4d.values import F32

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll
-from ex4d.depth.hub.families import DEPTH_PRO
-from ex4d.depth.hub.source import AUTO, all_files, brought, count_numbers, described, published
-from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
+from ex4d.depth.hub.families import DEPTH_PRO, seen_size
+from ex4d.depth.hub.source import all_files, brought, count_numbers, described, published
+from ex4d.depth.network import AUTO, DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
 from ex4d.mesh.lift import default_intrinsics
 from ex4d.models.registry import MODELS
 from ex4d.settings import Setting, Value
@@ -66,7 +66,7 @@ class DepthPro(NetworkEstimator):
         again for what convolutions borrow, and 0.4 GiB for CUDA and its libraries.
         """
         place = self.where(network)
-        tall, wide = _side(described(place).pictures)
+        tall, wide = seen_size(DEPTH_PRO, described(place).pictures, height, width)
         return int(2 * count_numbers(place) + 1.5 * 853 * tall * wide + 16 * height * width + 400 * _MIB)
 
     def files(self, network: Network, place: Path) -> Mapping[str, Path]:
@@ -106,8 +106,3 @@ class DepthPro(NetworkEstimator):
             z = inverse.metres(near, focal, height, width)
             request.progress("Estimating depth", index + 1, total)
             yield Estimate(z, "metric", focal=focal)
-
-
-def _side(pictures: Mapping[str, Any]) -> tuple[int, int]:
-    size = pictures.get("size") or {}
-    return int(size.get("height", 1536)), int(size.get("width", 1536))

@@ -80,6 +80,14 @@ def meaning(config: Mapping[str, Any], name: str, wish: str) -> Gives:
 _GIVES: Final[Mapping[str, Gives]] = {"disparity": "disparity", "depth": "depth", "metric": "metric"}
 
 
+def stated_size(pictures: Mapping[str, Any], usual: int) -> tuple[int, int]:
+    """Height and width that preprocessor_config.json states, `usual` where it says nothing."""
+    size = pictures.get("size") or {}
+    if isinstance(size, int):
+        return size, size
+    return int(size.get("height", usual)), int(size.get("width", usual))
+
+
 def seen_size(family: str, pictures: Mapping[str, Any], height: int, width: int) -> tuple[int, int]:
     """Height and width of what the network sees of a frame, as the family's picture processor does it.
 
@@ -91,10 +99,7 @@ def seen_size(family: str, pictures: Mapping[str, Any], height: int, width: int)
     if family == GLPN:
         step = int(pictures.get("size_divisor", 32))
         return max(height // step, 1) * step, max(width // step, 1) * step
-    size = pictures.get("size") or {}
-    if isinstance(size, int):
-        size = {"height": size, "width": size}
-    tall, wide = int(size.get("height", 384)), int(size.get("width", 384))
+    tall, wide = stated_size(pictures, 1536 if family == DEPTH_PRO else 384)
     if not pictures.get("keep_aspect_ratio", False):
         return tall, wide
     step = int(pictures.get("ensure_multiple_of", 1))

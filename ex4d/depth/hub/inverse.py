@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ex4d.depth.hub.families import DEPTH_PRO, seen_size
 from ex4d.depth.hub.load import load_network
 from ex4d.values import F32, U8
 
@@ -42,8 +43,7 @@ class InverseDepth:
         Raises:
             Ex4dError: as `load_network`.
         """
-        size = pictures.get("size") or {}
-        self._size = (int(size.get("height", 1536)), int(size.get("width", 1536)))
+        self._size = seen_size(DEPTH_PRO, pictures, 0, 0)
         self._mode = _MODES.get(int(pictures.get("resample", 2)), "bilinear")
         self._factor = float(pictures.get("rescale_factor", 1 / 255))
         self._mean, self._deviation = (

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ex4d.depth.door import Gives, Nature
-from ex4d.depth.hub.families import family_of, meaning
-from ex4d.depth.network import Network, of_registry
+from ex4d.depth.hub.families import DEPTH_ANYTHING, DEPTH_PRO, family_of, meaning, seen_size
+from ex4d.depth.network import AUTO, Network, of_registry
 from ex4d.models.places import find_files, find_model, models_folders
 from ex4d.models.registry import MODELS
 from ex4d.models.spec import ModelSpec
 from ex4d.models.weights import WeightFiles
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNAVAILABLE, Ex4dError
 
-AUTO: Final = "auto"
 CONFIG, PICTURES = "config.json", "preprocessor_config.json"
 _WEIGHTS: Final = "model*.safetensors"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -79,10 +78,24 @@ def described(folder: Path) -> Described:
     """Reads what lies beside the weights.
 
     Raises:
-        Ex4dError: NOT_FOUND, BAD_INPUT for files that cannot be read, UNSUPPORTED as `family_of`.
+        Ex4dError: NOT_FOUND, BAD_INPUT for files that cannot be read or make no sense, UNSUPPORTED as `family_of`.
     """
     config = _json(folder / CONFIG)
-    return Described(family_of(config, str(folder)), config, _json(folder / PICTURES))
+    family = family_of(config, str(folder))
+    pictures = _json(folder / PICTURES)
+    # What is used here, and not by transformers, which finds its own faults.
+    for name in ("fusion_hidden_size", "patch_size") if family == DEPTH_ANYTHING else ():
+        if not isinstance(config.get(name, 1), int):
+            raise _wrong(folder / CONFIG, name)
+    for name in ("image_mean", "image_std") if family == DEPTH_PRO else ():
+        told = pictures.get(name, [1.0])
+        if not isinstance(told, list) or not all(isinstance(each, int | float) for each in told):
+            raise _wrong(folder / PICTURES, name)
+    try:
+        seen_size(family, pictures, 480, 640)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise _wrong(folder / PICTURES, "size") from error
+    return Described(family, config, pictures)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -124,6 +137,12 @@ def _in_cache(model: str, names: Iterable[str]) -> Path:
             f"`hf download {model}` fetches it; needed are {', '.join(files)}. With a licence that is known: {here}.",
         )
     return found
+
+
+def _wrong(file: Path, name: str) -> Ex4dError:
+    return Ex4dError(
+        BAD_INPUT, f"{file} makes no sense: what it says of '{name}' is no number.", "Download the model again."
+    )
 
 
 def _json(file: Path) -> Mapping[str, Any]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from ex4d.depth.door import Gives, Nature
-from ex4d.depth.network import Network, of_registry
+from ex4d.depth.network import AUTO, Network, of_registry
 from ex4d.depth.vda.architecture import Architecture
 from ex4d.models.convert import converted_path
 from ex4d.models.places import find_model
 from shared_protocol.errors import BAD_INPUT, NOT_FOUND, UNAVAILABLE, Ex4dError
 
-AUTO: Final = "auto"
 OUTPUTS: Final[tuple[str, ...]] = (AUTO, "disparity", "metric")  # what unknown weights may give
 
 # The larger ones first; of one size, metres before what is known up to a scale and a shift only. Where commercial use
@@ -111,4 +110,9 @@ def _file(path: Path) -> Path:
 def _is_there(name: str, file: Path) -> bool:
     """Whether this is the file of that model, where models are looked for."""
     found = find_model(name)
-    return found is not None and converted_path(found).absolute() == converted_path(file).absolute()
+    return found is not None and _placed(found) == _placed(file)
+
+
+def _placed(file: Path) -> Path:
+    """Where a file lies, or would lie converted. Not what it links to: in the hub's cache, that has no such name."""
+    return converted_path(file.parent.resolve() / file.name)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, GivesInAll
-from ex4d.depth.network import DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
+from ex4d.depth.network import AUTO, DEVICE_SETTINGS, MODEL, Network, NetworkEstimator
 from ex4d.depth.vda.architecture import read_architecture
-from ex4d.depth.vda.choice import AUTO, OUTPUTS, check_size, networks, usable
+from ex4d.depth.vda.choice import OUTPUTS, check_size, networks, usable
 from ex4d.depth.vda.memory import peak
 from ex4d.depth.vda.picture import network_size
 from ex4d.models.registry import MODELS

@@ -18,7 +18,7 @@ import numpy as np
 
 from ex4d.depth.door import DepthRequest, Estimate, Nature
 from ex4d.depth.table import DEPTH_DOORS
-from ex4d.settings import Setting, Value
+from ex4d.settings import Setting, Value, read_settings
 from shared_protocol.errors import INTERNAL, LIMIT, UNAVAILABLE, Ex4dError
 
 ROOM = Path(os.environ["EX4D_TEST_ROOM"])
@@ -43,6 +43,11 @@ class SlopeDepth:
         if (ROOM / "shut").exists():
             raise Ex4dError(UNAVAILABLE, "The weights of 'slope' are missing.", "ex4d models download slope")
         return Nature("slope", self.licence, True, "disparity", True, self.size)
+
+    def settle(
+        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
+    ) -> tuple[dict[str, Value], str]:
+        return read_settings(self.settings, options, self.name, "estimator"), ""
 
     def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
         return "slope takes 99 GiB here, and 8 GiB are free." if (ROOM / "large").exists() else ""
