@@ -294,6 +294,72 @@ def test_what_only_training_uses_may_be_missing(anything: Path, tmp_path: Path) 
     np.testing.assert_array_equal(depth(model)[0].values, depth(anything)[0].values)
 
 
+def without(model: Path, unlike: str, folder: Path) -> Path:
+    """A copy that lacks the tensors whose names have this."""
+    tensors = load_file(copied(model, folder) / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if unlike not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("family", ["dpt", "depth_anything"])
+def test_weights_of_a_sum_without_a_second_term_may_be_missing(family: str, tmp_path: Path) -> None:
+    model = write_hub_model(tmp_path / "model", family)
+    less = without(model, "fusion_stage.layers.0.residual_layer1.", tmp_path / "less")
+    options = {"output": "disparity"}
+    np.testing.assert_array_equal(depth(less, **options)[0].values, depth(model, **options)[0].values)
+    with pytest.raises(Ex4dError, match="4 missing"):
+        depth(without(model, "fusion_stage.layers.1.residual_layer1.", tmp_path / "broken"), **options)
+
+
+def test_more_layers_than_the_config_has_are_another_network(anything: Path, tmp_path: Path) -> None:
+    model = copied(anything, tmp_path / "model")
+    tensors = load_file(model / "model.safetensors")
+    leftover = {**tensors, "backbone.pooler.dense.weight": torch.zeros(2)}
+    save_file(leftover, model / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_array_equal(depth(model)[0].values, depth(anything)[0].values)
+    name = "backbone.encoder.layer.{}.norm1.weight"
+    save_file({**tensors, name.format(9): tensors[name.format(0)].clone()}, model / "model.safetensors")
+    with pytest.raises(Ex4dError, match=r"1 too many: backbone\.encoder\.layer\.9\.norm1\.weight") as caught:
+        depth(model)
+    assert caught.value.code == BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "wrong"),
+    [
+        ("depth_anything", "config.json", {"patch_size": "x"}),
+        ("depth_anything", "preprocessor_config.json", {"size": [4, 4]}),
+        ("depth_pro", "preprocessor_config.json", {"size": {"height": "x"}}),
+        ("depth_pro", "preprocessor_config.json", {"image_mean": "x"}),
+    ],
+)
+def test_numbers_that_are_none_are_told(family: str, file: str, wrong: dict[str, object], tmp_path: Path) -> None:
+    model = write_hub_model(tmp_path / "model", family)
+    told = json.loads((model / file).read_text())
+    (model / file).write_text(json.dumps({**told, **wrong}))
+    with pytest.raises(Ex4dError, match=f"{file} makes no sense: what it says of '{next(iter(wrong))}'") as caught:
+        depth(model, family.replace("_", "-"))
+    assert caught.value.code == BAD_INPUT
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("family", "door"),
+    [("depth_anything", "depth-anything"), ("glpn", "depth-anything"), ("depth_pro", "depth-pro")],
+)
+def test_half_precision_is_near_and_leaves_random_numbers_alone(
+    family: str, door: str, precision: str, tmp_path: Path
+) -> None:
+    model = write_hub_model(tmp_path / "model", family)
+    whole = np.stack([estimate.values for estimate in depth(model, door)])
+    state = torch.get_rng_state()
+    half = np.stack([estimate.values for estimate in depth(model, door, precision=precision)])
+    assert torch.equal(state, torch.get_rng_state())
+    assert 0 < np.abs(half - whole).mean() < 0.05 * np.abs(whole).mean()
+
+
 @pytest.mark.parametrize(("family", "door"), [("depth_anything", "depth-anything"), ("depth_pro", "depth-pro")])
 def test_weights_that_give_no_numbers_are_told(family: str, door: str, tmp_path: Path) -> None:
     model = write_hub_model(tmp_path / "model", family)

@@ -47,7 +47,7 @@ class Pictures:
             text = f"The pictures for {folder} are prepared by torchvision, which is not installed."
             raise Ex4dError(UNAVAILABLE, text, "pip install torchvision") from error
         except Exception as error:  # as many ways to fail as there are processors
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
             text = f"{folder / 'preprocessor_config.json'} cannot be used: {reason}."
             raise Ex4dError(BAD_INPUT, text, "Download the model again.") from error
 
