@@ -96,8 +96,9 @@ DEPTH_SPECS: Final = (
         "Depth Pro: depth in metres and focal length",
         "apple/DepthPro-hf",
         1_904_000_000,
-        "Apple's licence for these weights, for research",
-        notes="Read its text on the repository's page before any use; here it counts as not for commercial use.",
+        "Apple Machine Learning Research Model licence (apple-amlr): research purposes only",
+        notes="The page names that licence; the README of the code (apple/ml-depth-pro) names another. Here the "
+        "narrower one counts.",
     ),
     _da3(
         "da3-small", "Depth Anything 3 Small: depth, focal length and camera", "depth-anything/DA3-SMALL", 137_000_000

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import diffusers
+import torch
 from accelerate import init_empty_weights
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
@@ -39,12 +40,13 @@ def without_weights(name: str, build: Callable[[], N]) -> N:
         Ex4dError: BAD_INPUT where that fails.
     """
     try:
-        with init_empty_weights():
+        # Constructors draw numbers for what they make: not from those that others count on.
+        with torch.random.fork_rng(devices=[]), init_empty_weights():
             network = build()
         if isinstance(network, UMT5EncoderModel):
             network.tie_weights()  # names of one table of words, which building it without weights parts
     except Exception as error:  # each library has classes of its own for a config, or fails somewhere inside
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         text = f"The config.json of the {name} cannot be used: {reason}."
         raise Ex4dError(BAD_INPUT, text, "Download it again.") from error
     return network

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from depths import estimate_depth
 from safetensors.torch import load_file, save_file
 
@@ -106,7 +107,9 @@ def test_the_same_seed_gives_the_same_depth(models: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_numbers_of_16_bits(models: Path, precision: str) -> None:
+    state = torch.get_rng_state()
     wide, narrow = (values_of(clip(1), precision=kind) for kind in ("float32", precision))
+    assert torch.equal(state, torch.get_rng_state()), "random numbers of its own"
     assert 0 < np.abs(wide - narrow).max() < 0.05
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from depths import estimate_depth
 from vda_cases import moving_clip, write_sparse
 
@@ -101,6 +102,16 @@ def test_it_is_an_estimator_like_the_others(models: Path) -> None:
     assert len(set(steps)) > 6, "it moves on within a window"
 
 
+def test_random_numbers_are_left_as_they_were(models: Path) -> None:
+    place(models, "vda-small")
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = depth_of(moving_clip(2))
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert np.array_equal(depth_of(moving_clip(2)), first)
+
+
 def test_relative_depth_is_taken_for_disparity(models: Path) -> None:
     place(models, "vda-small")
     raw = np.stack(depth_of(moving_clip(3)))
@@ -172,6 +183,24 @@ def test_weights_may_be_given_by_their_path(models: Path, tmp_path: Path) -> Non
     metric = write_vda(tmp_path / "metric", metric=True)
     assert DOOR.nature({"model": str(metric)}, False).gives == "metric"
     assert DOOR.identity({"model": str(metric)}, False).keys() == {metric.name}
+
+
+def test_the_hubs_cache_proves_a_licence_too(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache" / "models--depth-anything--Video-Depth-Anything-Small"
+    snapshot = cache / "snapshots" / "0123abcd"
+    for folder in (cache / "blobs", snapshot):
+        folder.mkdir(parents=True)
+    blob = write_vda(tmp_path / "written", kind="pth").rename(cache / "blobs" / "5ha")
+    published = snapshot / "video_depth_anything_vits.pth"
+    published.symlink_to(Path("../../blobs") / blob.name)
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache.parent))
+    assert f'ex4d models convert "{published}"' in refused(UNAVAILABLE)
+    convert(published)
+    (tmp_path / "link").symlink_to(snapshot)
+    for model in ("auto", "", str(snapshot), str(published), str(tmp_path / "link"), f"{snapshot}/../0123abcd"):
+        nature = DOOR.nature({"model": model}, True)
+        assert (nature.model, nature.licence) == ("vda-small", "Apache-2.0"), model
+    assert len(depth_of(moving_clip(2), model=str(published))) == 2
 
 
 def test_a_model_that_is_not_there_is_told(models: Path, tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def load_networks(
     if wanted != given:
         text = f"The image encoder in {svd} gives {given} numbers for a frame, the denoiser takes {wanted}."
         raise Ex4dError(BAD_INPUT, text, "Download svd-xt and depthcrafter again: ex4d models download.")
-    scheduler = EulerDiscreteScheduler.from_config(read_config(svd / files.SCHEDULER))
+    steps = read_config(svd / files.SCHEDULER)
+    scheduler: EulerDiscreteScheduler = without_weights("scheduler", lambda: EulerDiscreteScheduler.from_config(steps))
     return LoadedNetworks(unet, vae, image_encoder, rig), scheduler
 
 

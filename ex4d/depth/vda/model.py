@@ -95,7 +95,7 @@ def load_network(
     Raises:
         Ex4dError: BAD_INPUT, for tensors that are missing, not known, or of another shape.
     """
-    with init_empty_weights():
+    with torch.random.fork_rng(devices=[]), init_empty_weights():  # constructors draw numbers
         network = VideoDepthNetwork(architecture)
     load_into(network, weights, rename, dtype=dtype, keep_float32=_FLOAT32, device=device, progress=progress)
     network.precision = dtype
