@@ -35,9 +35,9 @@ def draw_clip(layout: bpy.types.UILayout, context: bpy.types.Context, ready: boo
     else:
         door_field(column, "Estimator", settings.estimator, "EX4D_MT_estimators", options.DEPTH)
         choice(column, "non_commercial", settings)
+    column.prop(settings, "sky_path")
     door_details(layout, context, options.DEPTH)
     column = layout.column()
-    column.prop(settings, "sky_path")
     column.prop(settings, "first_frame")
     column.prop(settings, "frame_count")
     column.prop(settings, "source_kind")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .scene_manifest import Known, SceneManifest
 
 _FROM_FILES = "file"  # the estimator that reads depth which was brought along
+_BY = "depth by "  # how the backend's note on its choice begins
 _KNOWN = {"points": "tracked points", "measures": "known distances", "camera_height": "the camera's height"}
 
 
@@ -31,10 +32,8 @@ def in_short(manifest: SceneManifest) -> list[str]:
     """What matters at once, a sentence each: which estimator it was, and why; how well the depth fits; what it may not
     be used for. All else that the backend notes can be looked up."""
     # Of depth that was brought along a person knows where it is from.
-    names = [name for name in (manifest.estimator, manifest.model) if name not in ("", _FROM_FILES)]
-    # Where the backend chose, it says so first.
-    chosen = next((note for note in manifest.notes[:1] if any(name in note for name in names)), "")
-    said = [chosen or f"depth by {manifest.model or manifest.estimator}"] if names else []
+    said = [] if manifest.estimator in ("", _FROM_FILES) else [f"{_BY}{manifest.model or manifest.estimator}"]
+    said = [note for note in manifest.notes if note.startswith(_BY)][:1] or said  # the backend chose, and says why
     if manifest.draft:
         said.append("it is a guess, for blocking out a move")
     return [sentence(text) for text in (*said, manifest.fit, licence(manifest)) if text]

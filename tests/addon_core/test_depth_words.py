@@ -34,7 +34,12 @@ def test_what_matters_is_said_in_a_few_sentences_and_no_other_note():
 
 
 def test_an_estimator_that_was_chosen_by_hand_is_named_and_a_guess_is_called_one():
-    told = manifest(estimator="draft", draft=True, notes=["a usual lens is assumed"], provenance={})
+    told = manifest(
+        estimator="draft",
+        draft=True,
+        notes=["draft depth, guessed from colour", "a usual lens is assumed"],
+        provenance={},
+    )
     assert depth_words.in_short(told) == ["Depth by draft.", "It is a guess, for blocking out a move."]
 
 

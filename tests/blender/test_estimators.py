@@ -143,6 +143,17 @@ def test_options_are_kept_for_each_estimator_and_sent_where_they_differ(
     assert (asked.estimator, asked.depth_options) == ("auto", (("steady", "on"),)), "depth was brought along"
 
 
+def test_a_sky_mask_goes_along_and_one_that_is_gone_is_told(bench: Bench, sent: list[Any], clip: Path) -> None:
+    job(bench, sent, clip)
+    assert sent[-1].sky is None
+    bench.settings.sky_path = bpy.path.relpath(str(clip))
+    job(bench, sent, clip)
+    assert sent[-1].sky == clip
+    bench.settings.reconstruct_job, bench.settings.sky_path = "", "//gone.png"
+    with pytest.raises(RuntimeError, match=r"There is no sky mask file .*gone\.png"):
+        bpy.ops.ex4d.reconstruct()
+
+
 def test_a_lens_is_told_in_pixels_or_in_millimetres(bench: Bench, sent: list[Any], clip: Path) -> None:
     assert (job(bench, sent, clip).focal, job(bench, sent, clip).lens) == (None, None)
     bench.settings.focal, bench.settings.lens, bench.settings.sensor = 900.0, 35.0, 24.5

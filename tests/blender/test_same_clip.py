@@ -318,6 +318,17 @@ def test_a_reconstruction_knows_its_clip_when_the_file_is_saved_elsewhere(
     assert clip_record.before(bench.scene, "/anywhere/plate.mov") == ""
 
 
+def sky_mask(folder: Path) -> Path:
+    """The upper quarter of the clip's picture, as Blender writes it."""
+    white = np.ones((48, 64, 4), np.float32)
+    white[:36, :, :3] = 0.0  # rows go up
+    image = bpy.data.images.new("sky", 64, 48)
+    image.pixels.foreach_set(white.ravel())
+    image.filepath_raw, image.file_format = str(folder / "sky.png"), "PNG"
+    image.save()
+    return folder / "sky.png"
+
+
 def test_another_estimator_through_a_backend_keeps_the_camera_and_shows_its_depth(bench: Bench, clip: Path) -> None:
     from blender_addon import reconstruction
 
@@ -329,11 +340,14 @@ def test_another_estimator_through_a_backend_keeps_the_camera_and_shows_its_dept
     bench.settings.camera_height = 0.0
     bpy.ops.ex4d.add_distance()
     bench.settings.estimator = "draft"
+    bench.settings.sky_path = str(sky_mask(bench.folder))
     bench.reconstruct(clip)
     built = reconstruction.of_scene(bench.scene)
     assert built.collection == "clip_v002", bench.said
+    assert bench.said.endswith("Depth by draft. It is a guess, for blocking out a move.")
     assert reconstruction.manifest_of("clip_v002").estimator == "draft"
     assert all(np.array_equal(a, b) for a, b in zip(stands(bench), before, strict=True))
+    assert any(note.startswith("sky (told: 25% of the clip)") for note in reconstruction.manifest_of("clip_v002").notes)
     near, far = bench.settings.near, bench.settings.far
     assert 0.0 < near < far
     assert "Draft depth: for blocking out a move" in drawn()
