@@ -17,6 +17,7 @@ from . import (
     clip_record,
     measuring,
     options,
+    picked,
     places,
     reconstruction,
     runtime,
@@ -48,11 +49,7 @@ def reconstruct(scene: bpy.types.Scene) -> None:
     is_movie = clip.is_file() and clip.suffix.lower() not in project.PICTURES
     first = settings.first_frame - 1
     kept = clip_record.before(scene, settings.clip_path) if settings.keep_camera else ""
-    known = measuring.Told()
-    if kept and source is None:
-        known = measuring.told(
-            scene, reconstruction.find(kept), clip, first=settings.first_frame, count=settings.frame_count
-        )
+    known = _known(scene, clip, kept) if kept and source is None else measuring.Told()
     job = Reconstruct(
         clip=(),  # filled in when the files are uploaded
         depth_kind=settings.depth_kind,
@@ -84,6 +81,21 @@ def reconstruct(scene: bpy.types.Scene) -> None:
     runtime.send(ev.StartJob(settings.reconstruct_job, job, folder, clip, depth, camera, points_file, sky))
     status.progress(settings.reconstruct_job, "Sending the clip", 0, 0)
     status.say(f"Reconstructing '{clip.name}'…", hint=places.save_hint())
+
+
+def _known(scene: bpy.types.Scene, clip: Path, kept: str) -> measuring.Told:
+    """What was picked on the reconstruction before. Where nothing was, it matters not whether its mesh is still there.
+
+    Raises:
+        Ex4dError: as `measuring.told`.
+    """
+    built, settings = reconstruction.find(kept), scene.ex4d
+    try:
+        return measuring.told(scene, built, clip, first=settings.first_frame, count=settings.frame_count)
+    except Ex4dError as error:
+        if error.code != NOT_FOUND or settings.camera_height or picked.every(built):
+            raise
+        return measuring.Told()
 
 
 def _estimator(settings: bpy.types.PropertyGroup) -> str:

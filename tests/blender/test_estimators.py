@@ -154,6 +154,23 @@ def test_a_sky_mask_goes_along_and_one_that_is_gone_is_told(bench: Bench, sent: 
         bpy.ops.ex4d.reconstruct()
 
 
+def test_a_clip_whose_mesh_was_deleted_can_be_reconstructed_again(
+    bench: Bench, sent: list[Any], clip: Path, landscape: Path
+) -> None:
+    from blender_addon import clip_record, reconstruction
+
+    built = reconstruction.build(bench.scene, landscape, name="clip_v001", artifact="ab" * 32)
+    clip_record.mark(built.collection, str(clip), 1)
+    bpy.ops.ex4d.add_distance()
+    bpy.data.objects.remove(bpy.data.objects[built.mesh])
+    bench.settings.clip_path = str(clip)
+    with pytest.raises(RuntimeError, match="The mesh of 'clip_v001' is gone"):  # and with it what was picked on it
+        bpy.ops.ex4d.reconstruct()
+    for obj in [obj for obj in bpy.data.objects if "distance" in obj.name]:
+        bpy.data.objects.remove(obj)
+    assert job(bench, sent, clip).measures == ()
+
+
 def test_a_lens_is_told_in_pixels_or_in_millimetres(bench: Bench, sent: list[Any], clip: Path) -> None:
     assert (job(bench, sent, clip).focal, job(bench, sent, clip).lens) == (None, None)
     bench.settings.focal, bench.settings.lens, bench.settings.sensor = 900.0, 35.0, 24.5
