@@ -10,6 +10,7 @@ import importlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ SCENES, MOVES = ("figure", "tracking"), ("30", "zoom_out")
 # Depth as Cycles has it, from Blender's own camera, beside depth by ray cast.
 PROBE = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 import bpy, numpy as np
@@ -224,9 +226,11 @@ def test_masks_of_a_pole_before_a_wall_are_those_of_geometry(truth):
 
 
 def test_a_seed_makes_one_set_and_another_seed_another(tmp_path, read):
-    words = ("--size", "24x24", "--scenes", "street", "--moves", "90")
-    first, again = (_make(tmp_path / name, *words, "--seed", 8) for name in ("first", "again"))
-    other = _make(tmp_path / "other", *words, "--seed", 9)
+    words = ("--size", "24x24", "--scenes", "street", "--moves", "90", "--frames", 2, "--samples", 1)
+    seeds = {"first": 8, "again": 8, "other": 9}
+    with ThreadPoolExecutor() as several:
+        made = several.map(lambda name: _make(tmp_path / name, *words, "--seed", seeds[name]), seeds)
+        first, again, other = made
     files = sorted(f.relative_to(first) for f in first.rglob("*") if f.is_file())
     assert [f for f in files if (first / f).read_bytes() != (again / f).read_bytes()] == []
     for kind in ("source/0001.png", "depth/0001.exr", "moves/90/depth/0002.exr"):
