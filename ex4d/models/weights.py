@@ -125,6 +125,8 @@ def load_into(
     import torch
     from torch import nn
 
+    from ex4d.models.building import ALONE
+
     wanted = module.state_dict(keep_vars=True)
     plan = _plan(wanted, weights, rename)
     together: dict[int, list[str]] = {}
@@ -146,9 +148,10 @@ def load_into(
         for name, part in zip(targets, parts, strict=True):
             value = part.reshape(wanted[name].shape).to(device=device, dtype=typed(name, part))
             parameter = nn.Parameter(value, requires_grad=False) if isinstance(wanted[name], nn.Parameter) else value
-            for alias in together[id(wanted[name])]:
-                owner, _, leaf = alias.rpartition(".")
-                setattr(module.get_submodule(owner), leaf, parameter)
+            with ALONE:
+                for alias in together[id(wanted[name])]:
+                    owner, _, leaf = alias.rpartition(".")
+                    setattr(module.get_submodule(owner), leaf, parameter)
     for name, buffer in list(module.named_buffers()):  # those that no file has: they were computed by the constructor
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, buffer.to(device))

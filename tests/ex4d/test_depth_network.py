@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from torch import nn
 from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature
 from ex4d.depth.network import DEVICE_SETTINGS, Network, NetworkEstimator, is_wide, of_registry
 from ex4d.depth.rig import Rig, pick_device
+from ex4d.depth.table import DEPTH_DOORS
 from ex4d.settings import Value
 from ex4d.values import Clip
+from scripts._tiny_depth import write_hub_model, write_vda
 from shared_protocol.errors import BAD_INPUT, INTERNAL, LIMIT, UNAVAILABLE, Ex4dError
 
 FREE = Network("free weights", Nature("free weights", "Apache-2.0", True, "depth", True, 4), path=Path("free"))
@@ -149,6 +152,25 @@ def test_other_failures_are_not_taken_for_lack_of_memory() -> None:
     door.error = RuntimeError("something else")
     with pytest.raises(RuntimeError, match="something else"):
         list(door.frames(request()))
+
+
+def test_networks_may_be_loaded_by_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EX4D_MODELS", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    write_vda(tmp_path / "vda-small")
+    write_hub_model(tmp_path / "depth-anything-small")
+    clip = Clip(np.zeros((1, 28, 42, 3), np.uint8), Fraction(24), "clip")
+    options = {"video-depth-anything": {"input_size": 28}, "depth-anything": {}}
+
+    def depth(name: str) -> np.ndarray:
+        (estimate,) = DEPTH_DOORS[name].frames(DepthRequest(clip, options[name]))
+        return estimate.values
+
+    names = [*options] * 3
+    with ThreadPoolExecutor(len(names)) as threads:
+        found = dict(zip(names, threads.map(depth, names), strict=True))
+    for name in options:
+        assert np.array_equal(found[name], depth(name))
 
 
 def test_whoever_stops_early_gets_the_memory_back_at_once() -> None:

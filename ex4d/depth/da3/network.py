@@ -13,7 +13,7 @@ import torch
 
 from ex4d.depth.da3.join import Window
 from ex4d.depth.da3.models import WEIGHTS, Kind
-from ex4d.models.empty import without_weights
+from ex4d.models.building import without_weights
 from ex4d.models.weights import WeightFiles, load_into
 from ex4d.values import F32, F64
 

@@ -16,7 +16,7 @@ from ex4d.depth.depthcrafter.memory import WIDE
 from ex4d.depth.depthcrafter.unet import frame_by_frame, look_at_own_frame, tell_between_layers
 from ex4d.depth.door import Progress
 from ex4d.depth.rig import Rig
-from ex4d.models.empty import without_weights
+from ex4d.models.building import without_weights
 from ex4d.models.repository import read_config
 from ex4d.models.weights import WeightFiles, load_into
 from shared_protocol.errors import BAD_INPUT, Ex4dError

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ex4d.depth.hub.source import weight_files
 from ex4d.generate.diffusion.memory import is_out_of_memory
+from ex4d.models.building import building
 from ex4d.models.weights import WeightFiles
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -38,7 +39,7 @@ def load_network(folder: Path, dtype: torch.dtype) -> Any:
     """
     WeightFiles(weight_files(folder))  # whole?
     try:
-        with quiet():
+        with quiet(), building():
             network, told = AutoModelForDepthEstimation.from_pretrained(
                 folder,
                 dtype=dtype,

@@ -13,6 +13,7 @@ from ex4d.depth.vda.architecture import Architecture
 from ex4d.depth.vda.head import DepthHead, Grid
 from ex4d.depth.vda.image_network import ImageNetwork
 from ex4d.depth.vda.names import rename
+from ex4d.models.building import building
 from ex4d.models.weights import WeightFiles, load_into
 
 # In half precision these keep float32: norms, what is summed up over the blocks (so that the sums have it too), and the
@@ -95,7 +96,7 @@ def load_network(
     Raises:
         Ex4dError: BAD_INPUT, for tensors that are missing, not known, or of another shape.
     """
-    with torch.random.fork_rng(devices=[]), init_empty_weights():  # constructors draw numbers
+    with building(), init_empty_weights():
         network = VideoDepthNetwork(architecture)
     load_into(network, weights, rename, dtype=dtype, keep_float32=_FLOAT32, device=device, progress=progress)
     network.precision = dtype
