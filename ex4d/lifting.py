@@ -92,7 +92,7 @@ def lifted(
             frame[:] = sharpened(frame)
         extent.add(frame)
         progress(_PHASE, total + t + 1, 2 * total)
-    near, far_depth, far = extent.measured()
+    near, far_depth, far = extent.measured(each.z for each in depth.beyond)
     return Lifted(
         clip=clip,
         z=depth.z,

@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
             extent = Extent(z.size)
             for frame in streamed(z):
                 extent.add(frame)
-            near, far, _ = extent.measured()
+            near, far, _ = extent.measured(each.z for each in found.depth.beyond)
             about = list(_attributes(clip, found, arguments, near, far))
             write_depth(z, [at[file] for file in files], about, console.progress, disparity=arguments.disparity)
             if coloured:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ex4d.values import F32
@@ -31,12 +33,21 @@ class Extent:
         self._next = (self._next - flat.size) % self._step
         self._most = max(self._most, float(flat.max()))
 
-    def measured(self) -> tuple[float, float, float]:
-        """1st and 99th percentile of depth, and where the skirt and the back of the mesh stand: 4 x the latter, at
-        least 1.05 x the maximum, at most `FURTHEST`."""
+    def measured(self, background: Iterable[float] = ()) -> tuple[float, float, float]:
+        """Near and far, and where the skirt and the back of the mesh stand.
+
+        Args:
+            background: depths that sky and what else is no surface was given: a clip does not reach as far as these.
+
+        Returns:
+            1st and 99th percentile of depth; 4 x the latter with the background, at least 1.05 x the maximum, at most
+            `FURTHEST`.
+        """
         samples = np.concatenate(self._samples)
-        near, far = (float(np.percentile(samples, percent)) for percent in (_NEAR, _FAR))
-        return near, far, min(max(_FAR_FACTOR * far, 1.05 * self._most), FURTHEST)
+        skirt = min(max(_FAR_FACTOR * float(np.percentile(samples, _FAR)), 1.05 * self._most), FURTHEST)
+        solid = samples[~np.isin(samples, np.array(list(background), np.float32))]
+        near, far = (float(v) for v in np.percentile(solid if solid.size else samples, (_NEAR, _FAR)))
+        return near, far, skirt
 
 
 def far_depth(z: F32) -> float:

@@ -14,6 +14,7 @@ from depths import estimate_depth
 from ex4d.depth.door import nobody
 from ex4d.depth.sky import BEYOND, push_sky
 from ex4d.images import write_exr, write_png
+from ex4d.lifting import lifted
 from ex4d.values import F32, U8, Beyond, Bool, Clip
 from shared_protocol.errors import CANCELLED, Ex4dError
 
@@ -180,3 +181,11 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(Ex4dError, match=words):
             estimate_depth(clip, files=[tmp_path / "z.npz"], sky=files)
+
+
+def test_near_and_far_of_a_clip_leave_the_sky_out() -> None:
+    _, frames, _ = outdoors()
+    depth = estimate_depth(Clip(frames, Fraction(24), "street"), options={"sky": "on"}, estimator="draft")
+    made = lifted(Clip(frames, Fraction(24), "street"), depth)
+    assert depth.z.max() > 5.0 * made.far_depth
+    assert made.far > depth.z.max()
