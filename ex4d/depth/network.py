@@ -214,7 +214,7 @@ class NetworkEstimator(ABC):
             raise Ex4dError(
                 UNAVAILABLE,
                 f"{first.model} may not be used commercially: {first.nature.licence}.",
-                "Choose another model, or say that this is no commercial work (--no-commercial; a checkbox in Blender).",
+                "Choose another model, or say that this is no commercial work (--no-commercial; in Blender a box).",
             )
         here = [network for network in allowed if not self._lacks(network)]
         if not here:
