@@ -25,7 +25,7 @@ from ex4d.values import F32, U8
 
 REACH = 4  # pixels from one of a smear to where it ends, in pictures of up to ...
 SIDE = 512  # ... pixels; in larger ones, more in proportion, for a network's own picture is no larger
-PLATEAU = 0.3  # of a smear's steepness: steeper than that beyond its ends, it is a slope
+PLATEAU = 0.25  # of a smear's steepness: steeper than that beyond its ends, it is a slope
 COLOURS = 50.0  # levels that a colour may change on the way to a pixel that still counts
 AROUND = 2.5  # of the reach: how far away such pixels lie
 NOISE = 0.03  # of the usual disparity: differences below are smoothed
