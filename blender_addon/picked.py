@@ -28,7 +28,7 @@ PAIR = "ex4d_pair"  # on both ends of a distance: the same text
 DISTANCE = "ex4d_distance"  # on the first end: scene units
 FRAME = "ex4d_frame"  # on each: the picture that it was picked in, counted from 1 within the clip's file
 
-_ENDS = ((1 / 3, 0.5), (2 / 3, 0.5))  # where new ones are put, as shares of the picture
+_ENDS = ((0.34, 0.52), (0.66, 0.52))  # where new ones are put, as shares of the picture: on no border of pixels
 _ON_GROUND = ((0.5, 0.9), (0.3, 0.8), (0.7, 0.8), (0.5, 0.7))
 _DOT = 0.02  # size of a pick, as a share of the pivot's distance
 

@@ -323,7 +323,7 @@ def test_points_are_told_in_pixels_of_the_clip_and_units_of_the_reconstruction(
     (measure,) = told.measures
     assert (measure.frame, measure.distance) == (4, 1.5)
     got = (measure.ax, measure.ay, measure.bx, measure.by)
-    assert got == pytest.approx((64 / 3, 24.0, 128 / 3, 24.0), abs=1e-3)
+    assert got == pytest.approx((21.76, 24.96, 42.24, 24.96), abs=1e-3)
     assert [p.frame for p in told.ground] == [4, 4, 4]
     assert [p.x for p in told.ground] == pytest.approx([32.0, 19.2, 44.8], abs=1e-3)
     assert [p.y for p in told.ground] == pytest.approx([43.2, 38.4, 38.4], abs=1e-3)

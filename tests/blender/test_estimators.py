@@ -204,7 +204,7 @@ def test_what_was_measured_goes_with_the_next_reconstruction(
     bench.settings.camera_height = 1.6
     asked = job(bench, sent, clip)
     (measure,) = asked.measures
-    assert measure == Measure(0, *(pytest.approx(v, abs=1e-3) for v in (64 / 3, 24.0, 128 / 3, 24.0)), 1.5)
+    assert measure == Measure(0, *(pytest.approx(v, abs=1e-3) for v in (21.76, 24.96, 42.24, 24.96)), 1.5)
     assert len(asked.ground) == 3
     assert asked.camera_height == pytest.approx(0.8), "in the units of the reconstruction"
     assert bench.settings.reconstruct_keeps.name == "clip_v001"
