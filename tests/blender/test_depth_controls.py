@@ -332,7 +332,7 @@ def test_points_are_told_in_pixels_of_the_clip_and_units_of_the_reconstruction(
     image.filepath_raw, image.file_format = str(bench.folder / "large_0001.png"), "PNG"
     image.save()
     (large,) = measuring.told(bench.scene, part, bench.folder / "large_0001.png", first=2, count=0).measures
-    assert (large.ax, large.by) == pytest.approx((128 / 3, 48.0), abs=1e-3)
+    assert (large.ax, large.by) == pytest.approx((43.52, 49.92), abs=1e-3)
     assert measuring.told(bench.scene, part, clip, first=2, count=4).measures == ()
     assert measuring.told(bench.scene, part, clip, first=7, count=0).ground == ()
 
