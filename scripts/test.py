@@ -53,7 +53,13 @@ def main() -> int:
         _check("ruff check", [ruff, "check", "."]),
         _check("ruff format", [ruff, "format", "--check", "."]),
         _check("mypy", [str(ENGINE_WITH_MODELS.program("mypy"))]),
-        _pytest("tests (engine, backend)", ENGINE_WITH_MODELS.python, ["tests", "--ignore=tests/blender"], chosen),
+        _pytest(
+            "tests (engine, backend)",
+            ENGINE_WITH_MODELS.python,
+            # A file's tests stay together: many share what is slow to make.
+            ["tests", "--ignore=tests/blender", "--numprocesses=2", "--dist=loadfile"],
+            chosen,
+        ),
         _pytest("tests (in Blender)", BLENDER.python, ["tests/blender"], chosen),
     ]
     return _report(outcomes)
