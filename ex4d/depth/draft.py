@@ -9,7 +9,7 @@ full size with edges on the picture's edges.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ex4d.depth.cues import colour_model, distinct, enclosed, position, sharpness, spread_out, warmth
-from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Nature, Progress, nobody
+from ex4d.depth.door import DepthRequest, Estimate, GivesInAll, Progress
 from ex4d.depth.filters import as_guide, box, crisp, guided, upsample, without_specks
 from ex4d.depth.motion import flows, steadied, unlike_background
+from ex4d.depth.weightless import Weightless
 from ex4d.on_disk import FORGET_EVERY, Arrays, forget, streamed
-from ex4d.settings import Setting, Value, read_settings
+from ex4d.settings import read_settings
 from ex4d.values import F32, U8
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -32,42 +33,13 @@ KEEP = 0.93  # of the frames before and after, along the motion
 _SAMPLES = 2_000_000  # for percentiles; a regular subset of longer clips does as well
 
 
-class DraftDepth:
+class DraftDepth(Weightless):
     """Guesses depth from cues."""
 
     name = "draft"
     label = "Draft (guessed, for blocking)"
-    licence = "Apache-2.0"
-    commercial_use = True
     gives: GivesInAll = "depth"
-    steady = True
     draft = True
-    uses_focal = False
-    size = 0
-    settings: tuple[Setting, ...] = ()
-
-    def available(self) -> tuple[bool, str]:
-        """Always: it needs nothing but OpenCV."""
-        return True, ""
-
-    def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
-        """See `ex4d.depth.door.DepthEstimator.nature`."""
-        read_settings(self.settings, options, self.name, "estimator")
-        return Nature("", self.licence, True, "depth", True, 0)
-
-    def settle(
-        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
-    ) -> tuple[dict[str, Value], str]:
-        """There is no model to choose."""
-        return read_settings(self.settings, options, self.name, "estimator"), ""
-
-    def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
-        """Always."""
-        return ""
-
-    def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
-        """No weights."""
-        return {}
 
     def frames(self, request: DepthRequest) -> Iterator[Estimate]:
         """See `ex4d.depth.door.DepthEstimator.frames`. The result is deterministic; z lies between 1 and 5.

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ex4d.depth.convert import NOTHING, is_disparity, no_disparity
-from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll, Nature, Progress, nobody
+from ex4d.depth.door import DepthRequest, Estimate, Gives, GivesInAll
 from ex4d.depth.match import check_size, fitted, frames_for
 from ex4d.depth.read import open_depth
 from ex4d.depth.stored import Stored
-from ex4d.settings import Setting, Value, read_settings
+from ex4d.depth.weightless import Weightless
+from ex4d.settings import Setting, read_settings
 from ex4d.values import F32, Bool
 from shared_protocol.errors import BAD_INPUT, Ex4dError
 
@@ -21,18 +22,14 @@ MILLIMETRE = 0.001  # pictures of whole numbers that hold depth count these: wha
 _LOOKED_AT = 48  # frames that tell what disparity is
 
 
-class FileDepth:
+class FileDepth(Weightless):
     """Reads depth from files."""
 
     name = "file"
     label = "Depth from files"
-    licence = "Apache-2.0"
-    commercial_use = True
     gives: GivesInAll = "either"
     steady = True  # as steady as whoever made it wanted it
     draft = False
-    uses_focal = False
-    size = 0
     settings: tuple[Setting, ...] = (
         Setting(
             "depth_kind",
@@ -65,29 +62,6 @@ class FileDepth:
             least=-1,
         ),
     )
-
-    def available(self) -> tuple[bool, str]:
-        """Always."""
-        return True, ""
-
-    def nature(self, options: Mapping[str, Value], commercial: bool) -> Nature:
-        """See `ex4d.depth.door.DepthEstimator.nature`."""
-        read_settings(self.settings, options, self.name, "estimator")
-        return Nature("", self.licence, True, "depth", True, 0)
-
-    def settle(
-        self, options: Mapping[str, Value], commercial: bool, height: int, width: int
-    ) -> tuple[dict[str, Value], str]:
-        """There is no model to choose."""
-        return read_settings(self.settings, options, self.name, "estimator"), ""
-
-    def fits(self, height: int, width: int, options: Mapping[str, Value], commercial: bool) -> str:
-        """Always: it holds a frame at a time."""
-        return ""
-
-    def identity(self, options: Mapping[str, Value], commercial: bool, progress: Progress = nobody) -> dict[str, str]:
-        """No weights."""
-        return {}
 
     def frames(self, request: DepthRequest) -> Iterator[Estimate]:
         """See `ex4d.depth.door.DepthEstimator.frames`."""
